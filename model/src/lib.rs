@@ -1,0 +1,27 @@
+//! Types, tables and pure functions of Bessemer.
+//!
+//! Nothing here does I/O, reads a clock or knows a vendor, a database or an HTTP status. The tables that the rest of the
+//! program is driven by live here as data: [`transition::TRANSITIONS`], [`interface::HARDWARE_TYPES`].
+//! Start reading at [`node`], [`state`] and [`flow`].
+
+pub mod agent;
+pub mod clock;
+pub mod conductor;
+pub mod event;
+pub mod fault;
+pub mod flow;
+pub mod hashring;
+pub mod history;
+pub mod ids;
+pub mod interface;
+pub mod node;
+pub mod port;
+pub mod secret;
+pub mod state;
+pub mod step;
+pub mod transition;
+
+/// A JSON value.
+pub type Json = serde_json::Value;
+/// A JSON object; key order is kept as the map type gives it (sorted).
+pub type JsonMap = serde_json::Map<String, Json>;

@@ -1,0 +1,92 @@
+//! A port: a network card of a node.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    JsonMap,
+    clock::Timestamp,
+    ids::{NodeId, PortId},
+};
+
+/// An Ethernet address, shown in lower case with colons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Mac(pub [u8; 6]);
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+/// The text is not six two-digit hexadecimal octets separated by colons or dashes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected a MAC address like 52:54:00:aa:00:01 but received {0}")]
+pub struct InvalidMac(pub String);
+
+impl FromStr for Mac {
+    type Err = InvalidMac;
+    fn from_str(s: &str) -> Result<Self, InvalidMac> {
+        let bad = || InvalidMac(s.chars().take(64).collect());
+        let sep = if s.contains('-') { '-' } else { ':' };
+        let mut out = [0u8; 6];
+        let mut parts = s.split(sep);
+        for o in &mut out {
+            let p = parts.next().filter(|p| p.len() == 2 && p.bytes().all(|b| b.is_ascii_hexdigit())).ok_or_else(bad)?;
+            *o = u8::from_str_radix(p, 16).map_err(|_| bad())?;
+        }
+        if parts.next().is_some() { Err(bad()) } else { Ok(Self(out)) }
+    }
+}
+
+impl Serialize for Mac {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+impl<'de> Deserialize<'de> for Mac {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A port as stored (`api.md` section 4).
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the fields are those of api.md section 4, one to one")]
+pub struct Port {
+    pub id: PortId,
+    pub seq: i64,
+    pub revision: i64,
+    pub created_at: Timestamp,
+    pub updated_at: Option<Timestamp>,
+    pub node: NodeId,
+    /// Normalised, unique. Kept as text: InfiniBand addresses are longer than Ethernet's.
+    pub address: String,
+    pub name: Option<String>,
+    pub extra: JsonMap,
+    pub internal_info: JsonMap,
+    pub local_link_connection: JsonMap,
+    pub pxe_enabled: bool,
+    pub portgroup: Option<uuid::Uuid>,
+    pub physical_network: Option<String>,
+    pub is_smartnic: bool,
+    pub description: Option<String>,
+    pub vendor: Option<String>,
+    pub category: Option<String>,
+    pub available_for_dynamic_portgroup: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn macs_are_normalised_and_rubbish_is_refused() {
+        assert_eq!("52-54-00-AA-00-01".parse::<Mac>().map(|m| m.to_string()), Ok("52:54:00:aa:00:01".into()));
+        for bad in ["", "52:54:00:aa:00", "52:54:00:aa:00:01:02", "5254.00aa.0001", "g2:54:00:aa:00:01", "+2:54:00:aa:00:01"] {
+            assert!(bad.parse::<Mac>().is_err(), "{bad}");
+        }
+    }
+}
