@@ -1,0 +1,3 @@
+//! Talking to the ramdisk agent's command API.
+
+pub mod client;

@@ -1,0 +1,228 @@
+//! The `fake` implementations: no hardware, settable delays and faults, for developers and tests.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bessemer_model::{
+    Json,
+    ids::NodeId,
+    node::Node,
+    state::{PowerChange, PowerState},
+    step::{Replay, Step},
+};
+
+use crate::iface::{
+    BootDevice, BootDeviceState, BootMode, DriverCx, DriverError, Inspect, Inspected, Management, Power, Property, Result, StepDecl,
+    StepOutcome, Steps,
+};
+
+/// How the fake hardware misbehaves. Shared by every fake implementation of a registry.
+#[derive(Clone, Debug, Default)]
+pub struct FakeBehaviour {
+    /// Seconds that an operation of an interface takes (`[fake] <interface>_delay`), by interface name.
+    pub delays: HashMap<String, f64>,
+}
+
+/// What the fake machines remember, and the faults asked of them.
+#[derive(Debug, Default)]
+pub struct FakeHardware {
+    behaviour: FakeBehaviour,
+    boot: Mutex<HashMap<NodeId, (BootDevice, bool)>>,
+    faults: Mutex<HashMap<String, u32>>,
+    calls: Mutex<HashMap<String, u64>>,
+}
+
+impl FakeHardware {
+    /// Fake hardware with these delays.
+    #[must_use]
+    pub fn new(behaviour: FakeBehaviour) -> Arc<Self> {
+        Arc::new(Self { behaviour, ..Self::default() })
+    }
+
+    /// Makes the next `times` runs of an operation (`deploy.deploy`, `power.set`…) fail.
+    pub fn fail_next(&self, operation: &str, times: u32) {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner).insert(operation.to_owned(), times);
+    }
+
+    /// How often an operation was run.
+    #[must_use]
+    pub fn calls(&self, operation: &str) -> u64 {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).get(operation).copied().unwrap_or(0)
+    }
+
+    /// One operation: counts it, takes the interface's delay, fails if told to.
+    ///
+    /// # Errors
+    /// The fault asked for by [`Self::fail_next`].
+    pub async fn operate(&self, interface: &str, name: &str) -> Result<()> {
+        let op = format!("{interface}.{name}");
+        *self.calls.lock().unwrap_or_else(PoisonError::into_inner).entry(op.clone()).or_default() += 1;
+        if let Some(d) = self.behaviour.delays.get(interface).filter(|d| **d > 0.0) {
+            tokio::time::sleep(Duration::from_secs_f64(d.min(86_400.0))).await;
+        }
+        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(n) = faults.get_mut(&op).filter(|n| **n > 0) {
+            *n -= 1;
+            return Err(DriverError::Refused(format!("fake hardware was told to fail {op}")));
+        }
+        Ok(())
+    }
+}
+
+/// `fake` power: the state is what was last asked for.
+#[derive(Clone, Debug)]
+pub struct FakePower(pub Arc<FakeHardware>);
+
+#[async_trait]
+impl Power for FakePower {
+    fn properties(&self) -> &'static [Property] {
+        &[]
+    }
+    fn validate(&self, _node: &Node) -> Result<()> {
+        Ok(())
+    }
+    async fn state(&self, cx: &DriverCx<'_>) -> Result<Option<PowerState>> {
+        Ok(cx.node.status.power_state)
+    }
+    async fn set(&self, _cx: &DriverCx<'_>, _change: PowerChange, _wait: Duration) -> Result<()> {
+        self.0.operate("power", "set").await
+    }
+    fn supported(&self) -> &'static [PowerChange] {
+        &[PowerChange::On, PowerChange::Off, PowerChange::Reboot, PowerChange::SoftReboot, PowerChange::SoftOff]
+    }
+}
+
+/// `fake` management.
+#[derive(Clone, Debug)]
+pub struct FakeManagement(pub Arc<FakeHardware>);
+
+#[async_trait]
+impl Management for FakeManagement {
+    fn properties(&self) -> &'static [Property] {
+        &[]
+    }
+    fn validate(&self, _node: &Node) -> Result<()> {
+        Ok(())
+    }
+    fn supported_boot_devices(&self, _node: &Node) -> Vec<BootDevice> {
+        vec![BootDevice::Pxe]
+    }
+    async fn boot_device(&self, cx: &DriverCx<'_>) -> Result<BootDeviceState> {
+        let memory = self.0.boot.lock().unwrap_or_else(PoisonError::into_inner);
+        let (device, persistent) = memory.get(&cx.node.id).copied().unwrap_or((BootDevice::Pxe, false));
+        Ok(BootDeviceState { device: Some(device), persistent: Some(persistent) })
+    }
+    async fn set_boot_device(&self, cx: &DriverCx<'_>, device: BootDevice, persistent: bool, _mode: BootMode) -> Result<()> {
+        self.0.operate("management", "set_boot_device").await?;
+        self.0.boot.lock().unwrap_or_else(PoisonError::into_inner).insert(cx.node.id, (device, persistent));
+        Ok(())
+    }
+    async fn inject_nmi(&self, _cx: &DriverCx<'_>) -> Result<()> {
+        self.0.operate("management", "inject_nmi").await
+    }
+    async fn sensors(&self, _cx: &DriverCx<'_>) -> Result<Json> {
+        Ok(serde_json::json!({}))
+    }
+}
+
+/// `fake` inspection: finds nothing and says so.
+#[derive(Clone, Debug)]
+pub struct FakeInspect(pub Arc<FakeHardware>);
+
+#[async_trait]
+impl Inspect for FakeInspect {
+    fn properties(&self) -> &'static [Property] {
+        &[]
+    }
+    fn validate(&self, _node: &Node) -> Result<()> {
+        Ok(())
+    }
+    async fn inspect(&self, _cx: &DriverCx<'_>) -> Result<Inspected> {
+        self.0.operate("inspect", "inspect").await?;
+        Ok(Inspected::default())
+    }
+}
+
+/// `fake` bios, raid, firmware, deploy and vendor: steps that do nothing but take time.
+#[derive(Clone, Debug)]
+pub struct FakeSteps {
+    /// The interface that it stands for.
+    pub interface: &'static str,
+    /// Its steps.
+    pub steps: &'static [StepDecl],
+    /// Keys that it reads.
+    pub properties: &'static [Property],
+    /// The hardware.
+    pub hardware: Arc<FakeHardware>,
+}
+
+const fn fake(name: &'static str, args: &'static [(&'static str, bool)]) -> StepDecl {
+    StepDecl { args, ..StepDecl::on_request(name) }
+}
+
+/// Steps of `fake` bios.
+pub const FAKE_BIOS: &[StepDecl] = &[fake("apply_configuration", &[("settings", true)]), fake("factory_reset", &[])];
+/// Steps of `fake` raid.
+pub const FAKE_RAID: &[StepDecl] = &[
+    fake("create_configuration", &[("create_root_volume", false), ("create_nonroot_volumes", false)]),
+    fake("delete_configuration", &[]),
+    StepDecl { clean_priority: None, ..fake("apply_configuration", &[("raid_config", true), ("delete_existing", false)]) },
+];
+/// Steps of `fake` firmware.
+pub const FAKE_FIRMWARE: &[StepDecl] = &[fake("update", &[("settings", true)])];
+/// Steps of `fake` vendor.
+pub const FAKE_VENDOR: &[StepDecl] = &[
+    StepDecl {
+        clean_priority: Some(1),
+        deploy_priority: None,
+        requires_ramdisk: true,
+        service: true,
+        ..StepDecl::on_request("log_passthrough")
+    },
+    StepDecl { clean_priority: None, deploy_priority: None, ..StepDecl::on_request("trigger_servicewait") },
+];
+/// Steps of `fake` deploy.
+pub const FAKE_DEPLOY: &[StepDecl] = &[StepDecl {
+    clean_priority: None,
+    deploy_priority: Some(100),
+    service: false,
+    replay: Replay::Idempotent,
+    ..StepDecl::on_request("deploy")
+}];
+
+/// Keys of `fake` vendor and deploy, as the contract lists them for the hardware type.
+pub const FAKE_VENDOR_PROPERTIES: &[Property] =
+    &[Property { key: "B1", text: "B1 description. Optional." }, Property { key: "B2", text: "B2 description. Required." }];
+
+#[async_trait]
+impl Steps for FakeSteps {
+    fn properties(&self) -> &'static [Property] {
+        self.properties
+    }
+    fn steps(&self) -> &'static [StepDecl] {
+        self.steps
+    }
+    async fn run(&self, cx: &DriverCx<'_>, step: &Step) -> Result<StepOutcome> {
+        if !self.steps.iter().any(|s| s.name == step.name) {
+            return Err(DriverError::Unsupported(format!("fake {} has no step '{}'", self.interface, step.name)));
+        }
+        self.hardware.operate(self.interface, &step.name).await?;
+        let _ = cx;
+        match (self.interface, step.name.as_str()) {
+            ("vendor", "trigger_servicewait") => Ok(StepOutcome::Wait { poll: None, note: Json::Null }),
+            ("bios", "apply_configuration") => {
+                let settings = step.args.get("settings").and_then(Json::as_array).cloned().unwrap_or_default();
+                let map = settings
+                    .iter()
+                    .filter_map(|s| Some((s.get("name")?.as_str()?.to_owned(), s.get("value").cloned().unwrap_or(Json::Null))))
+                    .collect();
+                Ok(StepOutcome::BiosSettings(map))
+            }
+            _ => Ok(StepOutcome::Done),
+        }
+    }
+}

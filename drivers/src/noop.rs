@@ -1,0 +1,29 @@
+//! `noop` management: leaves the machine's firmware settings to somebody else (manual management).
+
+use async_trait::async_trait;
+use bessemer_model::node::Node;
+
+use crate::iface::{BootDevice, BootDeviceState, BootMode, DriverCx, DriverError, Management, Property, Result};
+
+/// See the module.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoopManagement;
+
+#[async_trait]
+impl Management for NoopManagement {
+    fn properties(&self) -> &'static [Property] {
+        &[]
+    }
+    fn validate(&self, _node: &Node) -> Result<()> {
+        Ok(())
+    }
+    fn supported_boot_devices(&self, _node: &Node) -> Vec<BootDevice> {
+        vec![BootDevice::Pxe, BootDevice::Disk]
+    }
+    async fn boot_device(&self, _cx: &DriverCx<'_>) -> Result<BootDeviceState> {
+        Err(DriverError::Unsupported("the noop management interface does not know the boot device".into()))
+    }
+    async fn set_boot_device(&self, _cx: &DriverCx<'_>, _device: BootDevice, _persistent: bool, _mode: BootMode) -> Result<()> {
+        Ok(())
+    }
+}
