@@ -1,0 +1,28 @@
+//! The test bench: bare machines under plain QEMU, real BMC emulators in front of them, and
+//! everything that a test needs around them (images, an image server, a database, our daemon).
+//!
+//! A lab lives in Linux namespaces of its own (network, mounts, processes), see [`enter`]. So
+//! several labs run side by side on one computer with the same addresses, well-known ports are
+//! free to use, and when the lab's first process ends the kernel ends all the others: nothing
+//! is left behind, also after Ctrl-C or SIGKILL.
+//!
+//! Invariants: nothing here is linked into a shipped program; no crate under test is a
+//! dependency (programs are run as an operator runs them); outside of [`setup`] nothing touches
+//! the network beyond the lab's own namespace.
+//!
+//! Start reading at [`enter::run`] (get into a lab), then [`bench::Bench`] (machines with BMCs)
+//! and [`life::Life`] (a whole life of one machine).
+
+pub mod bench;
+pub mod bmc;
+pub mod enter;
+pub mod http;
+pub mod libvirt;
+pub mod machines;
+pub mod netns;
+pub mod peers;
+pub mod serial;
+pub mod tool;
+
+pub use bench::Bench;
+pub use enter::Lab;
