@@ -1,1 +1,29 @@
-//! db
+//! All SQL of Bessemer, for SQLite and PostgreSQL.
+//!
+//! One statement text serves both engines wherever they agree (the exceptions are in [`dialect`]). Methods of [`Store`] are named
+//! `object_verb`, take and give model types, and hold no transaction while anything but the database works. Nothing here knows HTTP,
+//! drivers or flows' meaning. Start reading at [`Store`].
+
+mod crash;
+mod error;
+mod open;
+mod seal;
+mod signatures;
+mod types;
+
+pub use crash::{CommitAction, CommitHook, CommitPoint};
+pub use error::{DbError, Entity, Result, Unique};
+pub use open::{OpenOptions, Synchronous};
+pub use seal::SealKey;
+pub use signatures::Store;
+pub use types::*;
+
+/// Kinds of [`Store::secret_put`].
+pub mod secret_kind {
+    /// The secret values of `driver_info`; written by the store itself.
+    pub const DRIVER_INFO: &str = "driver_info";
+    /// The ramdisk's token; written by [`crate::Store::agent_token_mint`].
+    pub const AGENT_TOKEN: &str = "agent_token";
+    /// Password of the rescue user.
+    pub const RESCUE_PASSWORD: &str = "rescue_password";
+}

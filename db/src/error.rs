@@ -1,0 +1,240 @@
+//! What can go wrong in the store. Texts never hold a value of a row beyond names, ids and addresses.
+
+use bessemer_model::{
+    fault::{Fault, FaultKind},
+    state::ProvisionState,
+};
+
+/// What was looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named after the resources")]
+pub enum Entity {
+    Node,
+    Port,
+    Conductor,
+    Flow,
+    History,
+    Inventory,
+    Trait,
+    Lease,
+    BootPlan,
+}
+
+impl Entity {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Node => "Node",
+            Self::Port => "Port",
+            Self::Conductor => "Conductor",
+            Self::Flow => "Flow",
+            Self::History => "History entry",
+            Self::Inventory => "Inventory of node",
+            Self::Trait => "Trait",
+            Self::Lease => "Lease",
+            Self::BootPlan => "Boot plan",
+        }
+    }
+}
+
+/// Which column of a row must differ from every other row's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named after the columns")]
+pub enum Unique {
+    NodeUuid,
+    NodeName,
+    InstanceUuid,
+    PortUuid,
+    PortAddress,
+    PortName,
+    Other,
+}
+
+impl Unique {
+    const fn words(self) -> &'static str {
+        match self {
+            Self::NodeUuid => "node with UUID",
+            Self::NodeName => "node with name",
+            Self::InstanceUuid => "node associated with instance",
+            Self::PortUuid => "port with UUID",
+            Self::PortAddress => "port with MAC address",
+            Self::PortName => "port with name",
+            Self::Other => "row like",
+        }
+    }
+}
+
+/// An error of the store.
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    /// No such row.
+    #[error("{} {ident} could not be found.", what.word())]
+    NotFound {
+        /// What was looked for.
+        what: Entity,
+        /// By which name.
+        ident: String,
+    },
+    /// The value is taken.
+    #[error("A {} {value} already exists.", what.words())]
+    Duplicate {
+        /// Which column.
+        what: Unique,
+        /// The value.
+        value: String,
+    },
+    /// The owner's columns were changed by somebody else: read again, decide again.
+    #[error("node {node} was changed by another request meanwhile; repeat the request")]
+    RevisionLost {
+        /// The node.
+        node: String,
+    },
+    /// The claim is not held any more: stop, without any further effect.
+    #[error("node {node} was taken over by another conductor")]
+    FenceLost {
+        /// The node.
+        node: String,
+    },
+    /// The node is not in the state that the request was checked against.
+    #[error("node {node} is in state '{}' now; repeat the request", state.map_or("another", ProvisionState::as_str))]
+    StateChanged {
+        /// The node.
+        node: String,
+        /// The state that it is in, when known.
+        state: Option<ProvisionState>,
+    },
+    /// The node has a flow of that lane already.
+    #[error("node {node} is busy: another operation has not ended yet; wait for it or abort it")]
+    FlowExists {
+        /// The node.
+        node: String,
+    },
+    /// A living conductor runs a step on the node.
+    #[error("Node {node} is locked by host {host}, please retry after the current operation is completed.")]
+    Locked {
+        /// The node.
+        node: String,
+        /// The holder's host.
+        host: String,
+    },
+    /// A text that no database takes (a NUL character).
+    #[error("text with a NUL character cannot be stored")]
+    NulCharacter,
+    /// A sealed secret could not be opened.
+    #[error("a sealed secret of kind {kind} cannot be opened: the seal key is not the one that it was sealed with; restore the key file")]
+    Unsealable {
+        /// Kind of the secret.
+        kind: String,
+    },
+    /// The seal key file is unusable.
+    #[error("seal key file {path}: {reason}")]
+    SealKey {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A row holds what this program never writes.
+    #[error("the database holds an unreadable {what}: {detail}; was it written by a newer release?")]
+    Corrupt {
+        /// Column or value.
+        what: &'static str,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The URL names no database that this program knows.
+    #[error("database URL not understood: {0}; use sqlite:///path/to/file or postgresql://user@host/name")]
+    Url(String),
+    /// A migration failed.
+    #[error("the database could not be migrated")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    /// The database does not answer; trying again may help.
+    #[error("the database is not available")]
+    Unavailable(#[source] Option<Box<sqlx::Error>>),
+    /// Anything else that the database refused.
+    #[error("the database refused a statement")]
+    Other(#[source] Box<sqlx::Error>),
+}
+
+/// Result of the store's methods.
+pub type Result<T, E = DbError> = std::result::Result<T, E>;
+
+impl DbError {
+    pub(crate) fn not_found(what: Entity, ident: impl ToString) -> Self {
+        Self::NotFound { what, ident: ident.to_string() }
+    }
+    pub(crate) fn corrupt(what: &'static str, detail: impl ToString) -> Self {
+        Self::Corrupt { what, detail: detail.to_string() }
+    }
+}
+
+impl From<sqlx::Error> for DbError {
+    fn from(e: sqlx::Error) -> Self {
+        match &e {
+            sqlx::Error::Database(d) => {
+                if let Some(what) = unique_column(d.as_ref()) {
+                    return Self::Duplicate { what, value: String::new() };
+                }
+                let code = d.code().unwrap_or_default();
+                // Deadlock, serialisation failure, shut-down and connection trouble; SQLITE_BUSY and SQLITE_LOCKED.
+                let passing = code.starts_with("40") || code.starts_with("57P") || code.starts_with("08") || code == "5" || code == "6";
+                if passing { Self::Unavailable(Some(Box::new(e))) } else { Self::Other(Box::new(e)) }
+            }
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => Self::Unavailable(Some(Box::new(e))),
+            _ => Self::Other(Box::new(e)),
+        }
+    }
+}
+
+/// The unique column that a statement hit: SQLite names it in the message, PostgreSQL by the constraint.
+fn unique_column(d: &dyn sqlx::error::DatabaseError) -> Option<Unique> {
+    if !d.is_unique_violation() {
+        return None;
+    }
+    let text = d.constraint().map_or_else(|| d.message().to_owned(), str::to_owned).replace('.', "_");
+    let known = [
+        ("nodes_id", Unique::NodeUuid),
+        ("nodes_name", Unique::NodeName),
+        ("nodes_instance_uuid", Unique::InstanceUuid),
+        ("ports_id", Unique::PortUuid),
+        ("ports_address", Unique::PortAddress),
+        ("ports_name", Unique::PortName),
+    ];
+    Some(known.into_iter().find(|(k, _)| text.contains(k)).map_or(Unique::Other, |(_, u)| u))
+}
+
+impl From<DbError> for Fault {
+    fn from(e: DbError) -> Self {
+        let kind = match &e {
+            DbError::NotFound { what, .. } => match what {
+                Entity::Node => FaultKind::NodeNotFound,
+                Entity::Port => FaultKind::PortNotFound,
+                Entity::Conductor => FaultKind::ConductorNotFound,
+                _ => FaultKind::NotFound,
+            },
+            DbError::Duplicate { what, .. } => match what {
+                Unique::NodeName | Unique::PortName => FaultKind::DuplicateName,
+                Unique::InstanceUuid => FaultKind::InstanceAssociated,
+                Unique::PortAddress => FaultKind::MacAlreadyExists,
+                _ => FaultKind::AlreadyExists,
+            },
+            DbError::RevisionLost { .. }
+            | DbError::FenceLost { .. }
+            | DbError::StateChanged { .. }
+            | DbError::FlowExists { .. }
+            | DbError::Locked { .. } => FaultKind::NodeLocked,
+            DbError::NulCharacter => FaultKind::InvalidParameterValue,
+            DbError::Unavailable(_) => FaultKind::TemporaryFailure,
+            DbError::Unsealable { .. }
+            | DbError::SealKey { .. }
+            | DbError::Corrupt { .. }
+            | DbError::Url(_)
+            | DbError::Migrate(_)
+            | DbError::Other(_) => FaultKind::Internal,
+        };
+        Fault::new(kind, e.to_string())
+    }
+}
