@@ -9,4 +9,5 @@ pub mod error;
 pub mod fake;
 pub mod iface;
 pub mod noop;
+pub mod redfish;
 pub mod registry;

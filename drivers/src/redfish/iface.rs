@@ -1,0 +1,239 @@
+//! The interfaces named `redfish`: power, management, inspect; and virtual media for the boot interface
+//! `redfish-virtual-media`. Thin: each method finds the node's system and calls the operation of that name.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bessemer_model::ids::NodeId;
+use bessemer_model::node::Node;
+use bessemer_model::state::{PowerChange, PowerState};
+
+use super::boot::{BootRequest, BootTarget, FirmwareMode};
+use super::endpoint::RedfishEndpoint;
+use super::error::RedfishError;
+use super::pool::RedfishPool;
+use super::system::RedfishSystem;
+use crate::iface::{BootDevice, BootDeviceState, BootMode, DriverCx, DriverError, Management, Power, Property, Result};
+use crate::registry::Registry;
+
+/// Keys of `driver_info` (`drivers.md` section 4.1).
+pub(super) const PROPERTIES: &[Property] = &[
+    Property {
+        key: "redfish_address",
+        text: "Required. The URL of the Redfish service: scheme (https when absent), host, port, and a path prefix if it has one.",
+    },
+    Property {
+        key: "redfish_system_id",
+        text: "Optional. The path of the ComputerSystem, such as /redfish/v1/Systems/1. Needed only when the service has several.",
+    },
+    Property { key: "redfish_username", text: "Optional. User account with operator or administrator rights." },
+    Property { key: "redfish_password", text: "Optional. Password of the user account." },
+    Property {
+        key: "redfish_verify_ca",
+        text: "Optional. True (certificates of the operating system), False (no check), or the path of a CA file or directory.",
+    },
+    Property { key: "redfish_auth_type", text: "Optional. One of auto (session, else basic), session, basic, none. Default is auto." },
+    Property { key: "redfish_tls_minimum_version", text: "Optional. Lowest TLS version: 1.2 or 1.3 (1.1 is taken as 1.2)." },
+];
+
+/// The Redfish interfaces on one pool.
+#[derive(Clone, Debug)]
+pub struct RedfishInterfaces {
+    pool: Arc<RedfishPool>,
+    /// Boot devices that were asked for permanently at BMCs that keep them for one start only: set again before each.
+    again: Arc<Mutex<HashMap<NodeId, BootRequest>>>,
+}
+
+impl RedfishInterfaces {
+    /// Interfaces on `pool`.
+    #[must_use]
+    pub fn new(pool: Arc<RedfishPool>) -> Self {
+        Self { pool, again: Arc::default() }
+    }
+
+    /// The pool.
+    #[must_use]
+    pub fn pool(&self) -> &Arc<RedfishPool> {
+        &self.pool
+    }
+
+    /// Puts all of them into `registry` under their names.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.add_power("redfish", Arc::new(self.clone()));
+        registry.add_management("redfish", Arc::new(self.clone()));
+    }
+
+    /// The node's endpoint; for `validate` too, since it sends nothing.
+    pub(super) fn endpoint(&self, node: &Node) -> Result<RedfishEndpoint> {
+        Ok(RedfishEndpoint::parse(&node.spec.driver_info, self.pool.config().auth_type)?)
+    }
+
+    /// The node's system.
+    pub fn system(&self, node: &Node) -> Result<RedfishSystem> {
+        Ok(self.pool.client(&self.endpoint(node)?)?)
+    }
+
+    fn remember(&self, node: NodeId, request: Option<BootRequest>) {
+        let mut again = self.again.lock().unwrap_or_else(PoisonError::into_inner);
+        match request {
+            Some(r) => again.insert(node, r),
+            None => again.remove(&node),
+        };
+    }
+
+    fn remembered(&self, node: NodeId) -> Option<BootRequest> {
+        self.again.lock().unwrap_or_else(PoisonError::into_inner).get(&node).cloned()
+    }
+}
+
+/// Runs `work` within the deadline of the call.
+pub(super) async fn within<T>(limit: Duration, what: &str, work: impl Future<Output = Result<T, RedfishError>>) -> Result<T> {
+    match tokio::time::timeout(limit, work).await {
+        Ok(r) => Ok(r?),
+        Err(_) => Err(DriverError::TimedOut(format!("Redfish: {what} took longer than {} s", limit.as_secs()))),
+    }
+}
+
+impl From<RedfishError> for DriverError {
+    fn from(e: RedfishError) -> Self {
+        let text = e.to_string();
+        match e {
+            RedfishError::Endpoint(t) if t.starts_with("Missing") => Self::Missing(t),
+            RedfishError::Endpoint(t) => Self::Invalid(t),
+            RedfishError::Unreachable { .. } => Self::Unreachable(text),
+            RedfishError::Auth { .. } => Self::Credentials(text),
+            RedfishError::Timeout { .. } => Self::TimedOut(text),
+            RedfishError::Unsupported { .. } => Self::Unsupported(text),
+            RedfishError::Refused { status: 429 | 503, .. } => Self::Busy(text),
+            RedfishError::Refused { .. }
+            | RedfishError::NotFound { .. }
+            | RedfishError::Malformed { .. }
+            | RedfishError::TaskFailed { .. }
+            | RedfishError::Tls { .. } => Self::Refused(text),
+        }
+    }
+}
+
+#[async_trait]
+impl Power for RedfishInterfaces {
+    fn properties(&self) -> &'static [Property] {
+        PROPERTIES
+    }
+
+    fn validate(&self, node: &Node) -> Result<()> {
+        self.endpoint(node).map(drop)
+    }
+
+    async fn state(&self, cx: &DriverCx<'_>) -> Result<Option<PowerState>> {
+        let system = self.system(cx.node)?;
+        within(cx.deadline, "reading the power state", async { Ok(Some(system.power().await?.settled())) }).await
+    }
+
+    async fn set(&self, cx: &DriverCx<'_>, change: PowerChange, wait: Duration) -> Result<()> {
+        let system = self.system(cx.node)?;
+        // The wait is for the state alone; the requests around it have the call's own time.
+        let limit = cx.deadline.max(wait.saturating_add(Duration::from_secs(30)));
+        within(limit, "changing the power", async {
+            if let (Some(request), PowerState::On) = (self.remembered(cx.node.id), change.ends_in()) {
+                system.set_boot(&request).await?;
+            }
+            if cx.node.spec.disable_power_off && matches!(change, PowerChange::Reboot | PowerChange::SoftReboot) {
+                return system.restart_without_off().await;
+            }
+            system.change_power(change, Some(wait)).await
+        })
+        .await
+    }
+
+    fn supported(&self) -> &'static [PowerChange] {
+        &[PowerChange::On, PowerChange::Off, PowerChange::Reboot, PowerChange::SoftReboot, PowerChange::SoftOff]
+    }
+}
+
+fn target(device: BootDevice) -> Option<BootTarget> {
+    Some(match device {
+        BootDevice::Pxe => BootTarget::Pxe,
+        BootDevice::Disk => BootTarget::Disk,
+        BootDevice::Cdrom => BootTarget::Cd,
+        BootDevice::Bios => BootTarget::BiosSetup,
+        BootDevice::Uefihttp => BootTarget::UefiHttp,
+        BootDevice::Safe | BootDevice::Wanboot | BootDevice::Iscsiboot | BootDevice::Floppy => return None,
+    })
+}
+
+const DEVICES: [BootDevice; 5] = [BootDevice::Pxe, BootDevice::Disk, BootDevice::Cdrom, BootDevice::Bios, BootDevice::Uefihttp];
+
+fn mode_of(mode: FirmwareMode) -> BootMode {
+    match mode {
+        FirmwareMode::Uefi => BootMode::Uefi,
+        FirmwareMode::Legacy => BootMode::Bios,
+    }
+}
+
+fn firmware(mode: BootMode) -> FirmwareMode {
+    match mode {
+        BootMode::Uefi => FirmwareMode::Uefi,
+        BootMode::Bios => FirmwareMode::Legacy,
+    }
+}
+
+#[async_trait]
+impl Management for RedfishInterfaces {
+    fn properties(&self) -> &'static [Property] {
+        PROPERTIES
+    }
+
+    fn validate(&self, node: &Node) -> Result<()> {
+        self.endpoint(node).map(drop)
+    }
+
+    fn supported_boot_devices(&self, _node: &Node) -> Vec<BootDevice> {
+        DEVICES.to_vec()
+    }
+
+    async fn boot_device(&self, cx: &DriverCx<'_>) -> Result<BootDeviceState> {
+        let system = self.system(cx.node)?;
+        within(cx.deadline, "reading the boot device", async {
+            let boot = system.boot().await?;
+            let device = boot.target.and_then(|t| DEVICES.into_iter().find(|d| target(*d) == Some(t)));
+            Ok(BootDeviceState { device, persistent: boot.persistent })
+        })
+        .await
+    }
+
+    async fn set_boot_device(&self, cx: &DriverCx<'_>, device: BootDevice, persistent: bool, mode: BootMode) -> Result<()> {
+        let wanted = target(device)
+            .ok_or_else(|| DriverError::Invalid(format!("the redfish management interface cannot boot from {}", device.as_str())))?;
+        let request = BootRequest { target: wanted, persistent, mode: Some(firmware(mode)), http_uri: None };
+        let system = self.system(cx.node)?;
+        within(cx.deadline, "setting the boot device", async {
+            let outcome = system.set_boot(&request).await?;
+            self.remember(cx.node.id, (persistent && !outcome.persistent).then_some(request));
+            Ok(())
+        })
+        .await
+    }
+
+    async fn boot_mode(&self, cx: &DriverCx<'_>) -> Result<Option<BootMode>> {
+        let system = self.system(cx.node)?;
+        within(cx.deadline, "reading the boot mode", async { Ok(system.boot_mode().await?.map(mode_of)) }).await
+    }
+
+    async fn set_boot_mode(&self, cx: &DriverCx<'_>, mode: BootMode) -> Result<()> {
+        let system = self.system(cx.node)?;
+        within(cx.deadline, "setting the boot mode", async {
+            // Some machines show the new mode only after their next start: that is no failure here.
+            let wait = system.client().config().poll.saturating_mul(3);
+            system.set_boot_mode(firmware(mode), wait).await.map(drop)
+        })
+        .await
+    }
+
+    async fn inject_nmi(&self, cx: &DriverCx<'_>) -> Result<()> {
+        let system = self.system(cx.node)?;
+        within(cx.deadline, "sending an NMI", system.nmi()).await
+    }
+}
