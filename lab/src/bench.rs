@@ -30,10 +30,7 @@ impl Bench {
     /// Builds the bench; about 5 s.
     pub fn start(lab: &Lab, specs: &[MachineSpec]) -> Result<Self> {
         let libvirt = Libvirt::start(lab)?;
-        let machines = specs
-            .iter()
-            .map(|spec| Machine::define(lab, &libvirt, spec))
-            .collect::<Result<Vec<_>>>()?;
+        let machines = specs.iter().map(|spec| Machine::define(lab, &libvirt, spec)).collect::<Result<Vec<_>>>()?;
         let ((redfish, ipmi), _) = std::thread::scope(|scope| {
             let redfish = scope.spawn(|| Redfish::start(lab));
             let ipmi = Ipmi::start(lab, &machines);
@@ -45,10 +42,7 @@ impl Bench {
 
     /// The machine of that name.
     pub fn machine(&self, name: &str) -> Result<&Machine> {
-        self.machines
-            .iter()
-            .find(|machine| machine.spec.name == name)
-            .with_context(|| format!("no machine {name}"))
+        self.machines.iter().find(|machine| machine.spec.name == name).with_context(|| format!("no machine {name}"))
     }
 
     /// The IPMI port of a machine.

@@ -71,7 +71,7 @@ SUSHY_EMULATOR_SECURE_BOOT_DISABLED_NVRAM = '/usr/share/OVMF/OVMF_VARS_4M.fd'
     }
 
     fn spawn(config: &Path, log: &Path) -> Result<Guarded> {
-        let mut start = tool::command(&peers::bmc_program("sushy-emulator").display().to_string());
+        let mut start = tool::command(&peers::BMC.program("sushy-emulator").display().to_string());
         Guarded::start(start.arg("--config").arg(config), log)
     }
 
@@ -141,7 +141,7 @@ impl Ipmi {
                 log.display()
             ),
         )?;
-        let mut start = tool::command(&peers::bmc_program("vbmcd").display().to_string());
+        let mut start = tool::command(&peers::BMC.program("vbmcd").display().to_string());
         start.arg("--foreground").env("VIRTUALBMC_CONFIG", &config);
         let process = Guarded::start(&mut start, &lab.log("vbmcd.out")?)?;
         for (port, _) in (IPMI_PORT..).zip(machines) {

@@ -222,8 +222,5 @@ fn keep_logs(state: &Path, name: &str) {
     let to = PathBuf::from("target/lab").join(name);
     let _ = std::fs::remove_dir_all(&to);
     let _ = std::fs::create_dir_all(&to);
-    let _ = tool::run(
-        tool::command("cp").arg("-r").arg(state.join("log/.")).arg(&to),
-        Duration::from_secs(60),
-    );
+    let _ = tool::run(tool::command("cp").arg("-r").arg(state.join("log/.")).arg(&to), Duration::from_secs(60));
 }

@@ -46,19 +46,12 @@ impl Reply {
 }
 
 /// Sends one request. `url` is `http://HOST:PORT/PATH`.
-pub fn request(
-    method: &str,
-    url: &str,
-    headers: &[(&str, &str)],
-    body: Option<&[u8]>,
-    limit: Duration,
-) -> Result<Reply> {
+pub fn request(method: &str, url: &str, headers: &[(&str, &str)], body: Option<&[u8]>, limit: Duration) -> Result<Reply> {
     let rest = url.strip_prefix("http://").with_context(|| format!("not an http URL: {url}"))?;
     let (authority, path) = rest.split_once('/').map_or((rest, String::new()), |(a, p)| (a, p.to_owned()));
     let host = if authority.contains(':') { authority.to_owned() } else { format!("{authority}:80") };
     let address = host.to_socket_addrs()?.next().with_context(|| format!("no address for {host}"))?;
-    let mut stream =
-        TcpStream::connect_timeout(&address, limit).with_context(|| format!("{method} {url}"))?;
+    let mut stream = TcpStream::connect_timeout(&address, limit).with_context(|| format!("{method} {url}"))?;
     stream.set_read_timeout(Some(limit))?;
     stream.set_write_timeout(Some(limit))?;
     let mut head = format!("{method} /{path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n");
@@ -78,11 +71,7 @@ pub fn request(
 
 fn read_reply(stream: &mut impl BufRead, head_only: bool) -> Result<Reply> {
     let line = read_line(stream)?;
-    let status = line
-        .split(' ')
-        .nth(1)
-        .and_then(|code| code.parse().ok())
-        .with_context(|| format!("not an HTTP answer: {line:?}"))?;
+    let status = line.split(' ').nth(1).and_then(|code| code.parse().ok()).with_context(|| format!("not an HTTP answer: {line:?}"))?;
     let mut headers = Vec::new();
     loop {
         let line = read_line(stream)?;
@@ -149,8 +138,7 @@ mod tests {
 
     #[test]
     fn chunked_bodies_are_joined() {
-        let reply =
-            parse("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n").unwrap();
+        let reply = parse("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n").unwrap();
         assert_eq!((reply.status, reply.text().as_str()), (200, "abcde"));
     }
 

@@ -15,13 +15,21 @@
 
 pub mod bench;
 pub mod bmc;
+pub mod cli;
+pub mod cpio;
+pub mod daemon;
+pub mod disks;
 pub mod enter;
 pub mod http;
+pub mod image;
+pub mod kernel;
 pub mod libvirt;
 pub mod machines;
 pub mod netns;
 pub mod peers;
+pub mod postgres;
 pub mod serial;
+pub mod setup;
 pub mod tool;
 
 pub use bench::Bench;

@@ -52,10 +52,8 @@ impl Libvirt {
         start.arg("-f").arg(&config).arg("-p").arg(dir.join("libvirtd.pid"));
         let daemon = Guarded::start(&mut start, &lab.log("libvirtd.out")?)?;
         let libvirt = Self { _daemon: daemon };
-        tool::until("libvirtd answering", LIMIT, || {
-            Path::new("/run/libvirt/libvirt-sock").exists() && libvirt.virsh(&["version"]).is_ok()
-        })
-        .map_err(|error| anyhow!("{error:#}; its log ends: {}", tool::log_tail(&log, 10)))?;
+        tool::until("libvirtd answering", LIMIT, || Path::new("/run/libvirt/libvirt-sock").exists() && libvirt.virsh(&["version"]).is_ok())
+            .map_err(|error| anyhow!("{error:#}; its log ends: {}", tool::log_tail(&log, 10)))?;
         let pool = lab.dir("pool")?;
         let pool = pool.to_str().context("the state folder's name is not text")?;
         libvirt.virsh(&["pool-create-as", "default", "dir", "--target", pool])?;

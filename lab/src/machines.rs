@@ -73,10 +73,7 @@ impl MachineSpec {
             firmware,
             memory_mib: 512,
             cpus: 1,
-            disks: vec![
-                DiskSpec { serial: format!("ROOT{index:02X}"), gib: 6 },
-                DiskSpec { serial: format!("DECOY{index:02X}"), gib: 5 },
-            ],
+            disks: vec![DiskSpec { serial: format!("ROOT{index:02X}"), gib: 6 }, DiskSpec { serial: format!("DECOY{index:02X}"), gib: 5 }],
             manufacturer: "Bessemer Works".to_owned(),
             product: format!("Converter {}", index + 1),
             serial_number: format!("BW-{index:04}"),
@@ -116,9 +113,7 @@ impl Machine {
     /// The file of the disk with that serial number.
     pub fn disk(&self, serial: &str) -> Result<&Path> {
         let at = self.spec.disks.iter().position(|disk| disk.serial == serial);
-        at.and_then(|at| self.disks.get(at))
-            .map(PathBuf::as_path)
-            .with_context(|| format!("{} has no disk {serial}", self.spec.name))
+        at.and_then(|at| self.disks.get(at)).map(PathBuf::as_path).with_context(|| format!("{} has no disk {serial}", self.spec.name))
     }
 }
 

@@ -52,15 +52,13 @@ fn mounts(lab: &Lab) -> Result<()> {
 }
 
 fn tmpfs(dir: &str) -> Result<()> {
-    mount(Some("tmpfs"), dir, Some("tmpfs"), MsFlags::MS_NOSUID, Some("mode=755"))
-        .with_context(|| format!("mounting a tmpfs on {dir}"))
+    mount(Some("tmpfs"), dir, Some("tmpfs"), MsFlags::MS_NOSUID, Some("mode=755")).with_context(|| format!("mounting a tmpfs on {dir}"))
 }
 
 /// A small `/dev` without kvm.
 fn devices(dev: &Path) -> Result<()> {
     mount(Some("tmpfs"), dev, Some("tmpfs"), MsFlags::MS_NOSUID, Some("mode=755"))?;
-    let mut names: Vec<String> =
-        ["null", "zero", "full", "random", "urandom", "tty", "loop-control"].map(String::from).to_vec();
+    let mut names: Vec<String> = ["null", "zero", "full", "random", "urandom", "tty", "loop-control"].map(String::from).to_vec();
     names.extend((0..8).map(|n| format!("loop{n}")));
     for name in names {
         let real = Path::new("/dev").join(&name);

@@ -1,7 +1,29 @@
-//! Where the Python peers live: virtual environments under the user's cache folder, made by
-//! [`crate::setup`].
+//! The Python programs that our own are tested against: virtual environments under the user's
+//! cache folder, each made once from exact versions on PyPI.
 
 use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::tool::{command, run};
+
+/// A virtual environment: its name and what pip installs into it.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer {
+    /// Name of its folder.
+    pub name: &'static str,
+    /// Requirements as pip takes them.
+    pub needs: &'static [&'static str],
+}
+
+/// The BMC emulators: `sushy-emulator`, `vbmcd`.
+pub const BMC: Peer = Peer { name: "bmc", needs: &["sushy-tools==2.2.0", "virtualbmc==3.3.0", "libvirt-python<9.1", "setuptools"] };
+/// The `baremetal` command of OpenStack's client.
+pub const IRONIC_CLIENT: Peer = Peer { name: "ironicclient", needs: &["python-ironicclient==6.3.0", "setuptools"] };
+/// Every environment that the demo and the usual tests need.
+pub const USUAL: &[Peer] = &[BMC, IRONIC_CLIENT];
 
 /// Folder for everything that is slow to make and the same for every checkout:
 /// `$XDG_CACHE_HOME/bessemer`, or `~/.cache/bessemer`.
@@ -15,20 +37,52 @@ pub fn cache() -> PathBuf {
         .join("bessemer")
 }
 
-/// The virtual environment of that name.
-#[must_use]
-pub fn environment(name: &str) -> PathBuf {
-    cache().join("peers").join(name)
-}
+impl Peer {
+    /// Folder of the environment.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        cache().join("peers").join(self.name)
+    }
 
-/// A program of the BMC emulators.
-#[must_use]
-pub fn bmc_program(name: &str) -> PathBuf {
-    environment("bmc").join("bin").join(name)
-}
+    /// One of its programs.
+    #[must_use]
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.folder().join("bin").join(name)
+    }
 
-/// The unmodified `baremetal` command of python-ironicclient.
-#[must_use]
-pub fn ironic_client() -> PathBuf {
-    environment("ironicclient").join("bin/baremetal")
+    /// Whether it is complete and of exactly these requirements.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        std::fs::read_to_string(self.mark()).is_ok_and(|text| text == self.needs.join("\n"))
+    }
+
+    /// Makes the environment when it is not there. Needs PyPI then; other processes that want
+    /// the same one wait.
+    pub fn ensure(&self) -> Result<()> {
+        if self.ready() {
+            return Ok(());
+        }
+        std::fs::create_dir_all(cache().join("peers"))?;
+        let lock = std::fs::File::create(cache().join("peers").join(format!("{}.lock", self.name)))?;
+        let _lock = Flock::lock(lock, FlockArg::LockExclusive)
+            .map_err(|(_, errno)| errno)
+            .context("waiting for another process that makes the same environment")?;
+        if self.ready() {
+            return Ok(());
+        }
+        let limit = Duration::from_secs(600);
+        let python = if PathBuf::from("/usr/bin/python3").exists() { "/usr/bin/python3" } else { "python3" };
+        let _ = std::fs::remove_file(self.mark());
+        run(command(python).args(["-m", "venv", "--clear"]).arg(self.folder()), limit)
+            .context("making a Python environment (needs python3-venv)")?;
+        let mut pip = command(&self.program("pip").display().to_string());
+        pip.args(["install", "-q", "--disable-pip-version-check"]).args(self.needs);
+        run(&mut pip, limit).with_context(|| format!("installing {}", self.needs.join(" ")))?;
+        std::fs::write(self.mark(), self.needs.join("\n"))?;
+        Ok(())
+    }
+
+    fn mark(&self) -> PathBuf {
+        self.folder().join("complete")
+    }
 }

@@ -46,10 +46,7 @@ impl Serial {
             let _ = file.seek(SeekFrom::Start(mark.0));
             let _ = file.read_to_end(&mut bytes);
         }
-        String::from_utf8_lossy(&bytes)
-            .chars()
-            .filter(|c| *c == '\n' || !c.is_control())
-            .collect()
+        String::from_utf8_lossy(&bytes).chars().filter(|c| *c == '\n' || !c.is_control()).collect()
     }
 
     /// Waits until `text` stands in the log after the mark and returns everything since the mark.

@@ -59,11 +59,7 @@ pub fn output(command: &mut Command, limit: Duration) -> Result<Output> {
         let _ = child.kill();
         let _ = child.wait();
     }
-    Ok(Output {
-        status: status?,
-        stdout: readers.0.join().unwrap_or_default(),
-        stderr: readers.1.join().unwrap_or_default(),
-    })
+    Ok(Output { status: status?, stdout: readers.0.join().unwrap_or_default(), stderr: readers.1.join().unwrap_or_default() })
 }
 
 /// Waits for a child at most `limit`; the child goes on when the time is over.
@@ -144,11 +140,8 @@ impl Guarded {
     /// Starts a program with its output in `log` (appended).
     pub fn start(command: &mut Command, log: &Path) -> Result<Self> {
         let shown = show(command);
-        let out = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(log)
-            .with_context(|| format!("cannot open log {}", log.display()))?;
+        let out =
+            std::fs::File::options().create(true).append(true).open(log).with_context(|| format!("cannot open log {}", log.display()))?;
         let child = command
             .stdin(Stdio::null())
             .stdout(out.try_clone()?)

@@ -116,10 +116,8 @@ fn hold(name: &str, count: u8) -> Result<()> {
 /// Process id of a running lab's background process.
 fn holder(name: &str) -> Result<Pid> {
     let file = card(name).with_extension("pid");
-    let pid: i32 = std::fs::read_to_string(file)
-        .ok()
-        .and_then(|text| text.trim().parse().ok())
-        .with_context(|| format!("no lab {name} runs"))?;
+    let pid: i32 =
+        std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok()).with_context(|| format!("no lab {name} runs"))?;
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     ensure!(String::from_utf8_lossy(&line).contains("hold"), "no lab {name} runs");
     Ok(Pid::from_raw(pid))

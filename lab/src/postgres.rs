@@ -1,0 +1,135 @@
+//! A private PostgreSQL for one test run: its own data folder, a Unix socket, no TCP port.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use tempfile::TempDir;
+
+use crate::enter;
+use crate::tool::{self, Guarded, command, run};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A running server; ended and removed on drop.
+#[derive(Debug)]
+pub struct Postgres {
+    process: Guarded,
+    programs: PathBuf,
+    folder: TempDir,
+}
+
+impl Postgres {
+    /// Starts the newest installed PostgreSQL with settings for speed, not for safety. Root runs
+    /// it as user `postgres`, as it refuses to run as root.
+    pub fn start() -> Result<Self> {
+        let programs = programs()?;
+        let folder = tempfile::Builder::new().prefix("bessemer-pg-").tempdir_in(enter::root())?;
+        if let Some(user) = unprivileged()? {
+            std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700))?;
+            nix::unistd::chown(folder.path(), Some(user.uid), Some(user.gid))?;
+        }
+        let data = folder.path().join("data");
+        let mut init = as_user(&programs.join("initdb"))?;
+        init.args(["-U", "bessemer", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "-D"]).arg(&data);
+        run(init.current_dir(folder.path()), LIMIT).context("making a PostgreSQL data folder")?;
+        let mut serve = as_user(&programs.join("postgres"))?;
+        serve.arg("-D").arg(&data).arg("-k").arg(folder.path()).args(["-F", "-c", "listen_addresses="]);
+        for setting in ["full_page_writes=off", "synchronous_commit=off", "max_connections=200"] {
+            serve.args(["-c", setting]);
+        }
+        let log = folder.path().join("log");
+        let process = Guarded::start(serve.current_dir(folder.path()), &log)?;
+        let server = Self { process, programs, folder };
+        let ready = || server.psql("template1", "SELECT 1").is_ok();
+        tool::until("PostgreSQL answering", LIMIT, ready)
+            .map_err(|error| anyhow!("{error}; its log ends: {}", tool::log_tail(&log, 10)))?;
+        server.create("bessemer")?;
+        Ok(server)
+    }
+
+    /// Address of the database `bessemer`, empty at first.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.url_of("bessemer")
+    }
+
+    /// Address of a database of that name.
+    #[must_use]
+    pub fn url_of(&self, database: &str) -> String {
+        format!("postgresql://bessemer@localhost/{database}?host={}", self.folder.path().display())
+    }
+
+    /// Makes another empty database.
+    pub fn create(&self, database: &str) -> Result<()> {
+        self.psql("template1", &format!("CREATE DATABASE \"{database}\"")).map(drop)
+    }
+
+    /// Runs one statement and returns the rows as text.
+    pub fn psql(&self, database: &str, statement: &str) -> Result<String> {
+        let mut psql = command(&self.programs.join("psql").display().to_string());
+        psql.args(["-X", "-q", "-A", "-t", "-U", "bessemer", "-d", database, "-c", statement, "-h"]);
+        run(psql.arg(self.folder.path()), LIMIT)
+    }
+
+    /// Process id of the server.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // An immediate stop: the data is thrown away. Its children end with it.
+        if let Ok(pid) = i32::try_from(self.process.pid()) {
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGQUIT);
+        }
+        let _ = tool::until("PostgreSQL's end", Duration::from_secs(5), || !self.process.alive());
+    }
+}
+
+fn programs() -> Result<PathBuf> {
+    let newest = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.path().join("bin/postgres").exists())
+        .max_by_key(|entry| entry.file_name().to_string_lossy().parse::<u32>().unwrap_or(0));
+    newest.map(|entry| entry.path().join("bin")).context("PostgreSQL is not installed: run `cargo xtask setup`")
+}
+
+fn unprivileged() -> Result<Option<nix::unistd::User>> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(None);
+    }
+    let user = nix::unistd::User::from_name("postgres")?.or(nix::unistd::User::from_name("nobody")?);
+    user.map(Some).context("there is no user that PostgreSQL could run as")
+}
+
+fn as_user(program: &Path) -> Result<Command> {
+    let Some(user) = unprivileged()? else { return Ok(command(&program.display().to_string())) };
+    let mut wrapped = command("setpriv");
+    wrapped.args(["--reuid", &user.uid.to_string(), "--regid", &user.gid.to_string(), "--clear-groups", "--"]);
+    wrapped.arg(program);
+    Ok(wrapped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_server_answers_and_leaves_nothing() {
+        let Ok(server) = Postgres::start() else {
+            assert!(programs().is_err(), "PostgreSQL is installed but does not start");
+            return;
+        };
+        let folder = server.folder.path().to_path_buf();
+        assert_eq!(server.psql("bessemer", "SELECT 6 * 7").unwrap().trim(), "42");
+        drop(server);
+        assert!(!folder.exists());
+    }
+}
