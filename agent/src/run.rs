@@ -1,0 +1,121 @@
+//! The agent's life after start: network, lookup, command API, heartbeats.
+
+use crate::agent::{Agent, TokenVerdict};
+use crate::heartbeat::Beater;
+use crate::http::Api;
+use crate::net::{self, Network};
+use crate::params::{Params, Settings};
+use crate::{init, lookup, server, tls};
+use std::future::pending;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, lookup_host};
+
+/// Why an agent cannot go on at all; process 1 starts another.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The HTTP client.
+    #[error(transparent)]
+    Http(#[from] crate::http::HttpError),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
+    /// The port.
+    #[error("cannot listen on port {0}: {1}")]
+    Listen(u16, std::io::Error),
+}
+
+/// Runs as the child of process 1 with the kernel's parameters. Returns only with an error.
+pub async fn ramdisk() -> Result<(), RunError> {
+    let text = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let params = Params::parse(&text);
+    let mut settings = Settings::from_params(&params);
+    settings.state_dir = Some(PathBuf::from(init::STATE_DIR));
+    tracing::info!("agent {} starts", crate::agent::VERSION);
+    let network = Network::start(settings.boot_mac.clone());
+    agent(settings, Some(network)).await
+}
+
+/// Runs the agent. Without a network of its own it uses the host's (tests).
+pub async fn agent(settings: Settings, network: Option<Network>) -> Result<(), RunError> {
+    let agent = Agent::new(settings);
+    let settings = &agent.settings;
+    let listener = server::listen(settings.listen_host.as_deref(), settings.listen_port)
+        .await
+        .map_err(|e| RunError::Listen(settings.listen_port, e))?;
+    if let Some(network) = &network {
+        network.wait_online(settings.dhcp_wait.max(Duration::from_secs(1))).await;
+    }
+    if settings.api_urls.is_empty() {
+        tracing::error!("no ipa-api-url: serving commands, but nobody knows of this agent");
+        let local = listener.local_addr().map_or(IpAddr::from([127, 0, 0, 1]), |a| a.ip());
+        return serve(&agent, listener, local, None).await;
+    }
+    let api = Api::new(settings)?;
+    let macs: Vec<String> = net::cards(Path::new("/sys")).into_iter().map(|card| card.mac).filter(|mac| !mac.is_empty()).collect();
+    let found = lookup::lookup(&api, settings, &macs, None).await;
+    let node = found.reply.node.uuid.clone();
+    let timeout = Duration::from_secs(found.reply.config.heartbeat_timeout.clamp(1, 24 * 3600));
+    tracing::info!("this machine is node {node}");
+    if agent.accept(found.reply) == TokenVerdict::Lockdown {
+        tracing::error!("the token of node {node} was given to another agent already: leaving the network for good");
+        net::lockdown();
+        pending::<()>().await;
+    }
+    let address = advertised(&agent, &api).await;
+    let beater = Beater { api, node, minor: found.minor, callback_url: String::new(), certificate: None, timeout };
+    serve(&agent, listener, address, Some(beater)).await
+}
+
+async fn serve(agent: &Arc<Agent>, listener: TcpListener, address: IpAddr, beater: Option<Beater>) -> Result<(), RunError> {
+    let settings = &agent.settings;
+    let identity = if settings.tls {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let dir = settings.state_dir.as_deref();
+        Some(tls::identity(address, host.trim(), settings.curve_p384, settings.tls13_only, dir)?)
+    } else {
+        None
+    };
+    let port = listener.local_addr().map_or(settings.listen_port, |a| a.port());
+    let config = identity.as_ref().map(|identity| Arc::clone(&identity.config));
+    let api = tokio::spawn(server::serve(Arc::clone(agent), listener, config));
+    let protocol = settings.advertise_protocol.as_deref().unwrap_or(if identity.is_some() { "https" } else { "http" });
+    let port = if settings.advertise_port == settings.listen_port { port } else { settings.advertise_port };
+    let callback_url = server::callback_url(protocol, SocketAddr::new(address, port));
+    tracing::info!("commands at {callback_url}");
+    if let Some(beater) = beater {
+        let beater = Beater { callback_url, certificate: identity.map(|identity| identity.certificate), ..beater };
+        beater.run(agent).await;
+    }
+    drop(api.await);
+    Ok(())
+}
+
+/// The address at which the conductor reaches this agent. Waits until there is one.
+async fn advertised(agent: &Agent, api: &Api) -> IpAddr {
+    let settings = &agent.settings;
+    if let Some(fixed) = settings.advertise_host.as_deref() {
+        match fixed.trim_matches(['[', ']']).parse() {
+            Ok(ip) => return ip,
+            Err(_) => tracing::warn!("ipa-advertise-host={fixed} is no address and is ignored"),
+        }
+    }
+    loop {
+        if let Some(url) = api.url().and_then(|url| url::Url::parse(url).ok())
+            && let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default())
+        {
+            match lookup_host((host.trim_matches(['[', ']']), port)).await {
+                Ok(found) => {
+                    if let Some(ip) = found.filter_map(net::route_source).next() {
+                        return ip;
+                    }
+                }
+                Err(e) => tracing::warn!("{host}: {e}"),
+            }
+        }
+        tracing::warn!("no route to the API yet");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
