@@ -22,6 +22,7 @@ pub mod disks;
 pub mod enter;
 pub mod http;
 pub mod image;
+pub mod imageserver;
 pub mod kernel;
 pub mod libvirt;
 pub mod machines;

@@ -16,7 +16,7 @@ pub struct Serial {
 }
 
 /// A place in a console log, in bytes from its beginning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark(u64);
 
 impl Serial {
