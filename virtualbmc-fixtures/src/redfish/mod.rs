@@ -1,0 +1,1 @@
+//! A Redfish service.
