@@ -8,6 +8,7 @@ pub mod agent;
 pub mod error;
 pub mod fake;
 pub mod iface;
+pub mod ipmi;
 pub mod noop;
 pub mod redfish;
 pub mod registry;
