@@ -117,7 +117,8 @@ impl ImageServer {
         format!("http://{}{path}", self.address)
     }
 
-    /// Every answer so far, in the order in which they ended.
+    /// Every answer so far, in the order in which they ended. An answer is written down a moment
+    /// after its last byte was sent.
     #[must_use]
     pub fn accesses(&self) -> Vec<Access> {
         locked(&self.shared.accesses).clone()
@@ -288,13 +289,19 @@ mod tests {
         request("GET", url, &[("Range", range)], None, Duration::from_secs(5))
     }
 
+    /// An answer is written down a moment after its last byte was sent.
+    fn answered(server: &ImageServer, count: usize) -> Vec<Access> {
+        crate::tool::until("accesses", Duration::from_secs(5), || server.accesses().len() >= count).unwrap();
+        server.accesses_of("/file")
+    }
+
     #[test]
     fn a_range_is_answered_with_that_part_and_written_down() {
         let (_folder, server, url) = start(b"0123456789", Behaviour::default());
         let reply = fetch(&url, "bytes=4-6").unwrap();
         assert_eq!((reply.status, reply.text().as_str()), (206, "456"));
         assert_eq!(reply.header("content-range"), Some("bytes 4-6/10"));
-        let access = server.accesses().pop().unwrap();
+        let access = answered(&server, 1).pop().unwrap();
         assert_eq!((access.from, access.sent), (4, 3));
     }
 
@@ -304,7 +311,7 @@ mod tests {
         let (_folder, server, url) = start(&content, Behaviour { cut_after: Some(70_000), cuts: 1, ..Behaviour::default() });
         assert!(fetch(&url, "bytes=0-").is_err());
         assert_eq!(fetch(&url, "bytes=70000-").unwrap().body.len(), 130_000);
-        let sent: u64 = server.accesses_of("/file").iter().map(|access| access.sent).sum();
+        let sent: u64 = answered(&server, 2).iter().map(|access| access.sent).sum();
         assert_eq!(sent, 200_000);
     }
 
