@@ -1,0 +1,181 @@
+//! Gets the kernel and firmware packages from Debian's archive, by apt, without installing them.
+//!
+//! Packages are kept in `${XDG_CACHE_HOME:-$HOME/.cache}/bessemer`, unpacked beside them.
+
+use super::run;
+use anyhow::{Context, Result, bail, ensure};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Packages with firmware for storage and network cards of servers.
+const FIRMWARE: &[&str] = &[
+    "firmware-bnx2", "firmware-bnx2x", "firmware-cavium", "firmware-misc-nonfree", "firmware-myricom", "firmware-netronome",
+    "firmware-netxen", "firmware-qlogic", "firmware-realtek",
+];
+const FIRMWARE_URI: &str = "http://deb.debian.org/debian";
+
+/// An unpacked kernel package.
+pub struct Kernel {
+    /// Release as `uname -r` says.
+    pub release: String,
+    /// Package file name without its end.
+    pub package: String,
+    /// Kernel file.
+    pub vmlinuz: PathBuf,
+    /// Folder with `kernel/`.
+    pub modules: PathBuf,
+}
+
+fn cache(name: &str) -> Result<PathBuf> {
+    let base = match std::env::var_os("XDG_CACHE_HOME").filter(|dir| !dir.is_empty()) {
+        Some(dir) => PathBuf::from(dir),
+        None => PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".cache"),
+    };
+    let dir = base.join("bessemer").join(name);
+    fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    Ok(dir)
+}
+
+/// Debian's generic kernel, downloaded when it is not in the cache.
+pub fn kernel() -> Result<Kernel> {
+    let dir = cache("kernel")?;
+    let mut name = image_package()?;
+    if name.is_none() {
+        // A fresh machine has no package lists.
+        run(Command::new("apt-get").args(["-q", "update"]))?;
+        name = image_package()?;
+    }
+    let name = name.context("apt knows no linux-image-amd64: is this Debian with its main archive?")?;
+    let deb = match newest(&dir, &name)? {
+        Some(deb) => deb,
+        None => {
+            run(Command::new("apt-get").args(["-q", "download", &name]).current_dir(&dir))?;
+            newest(&dir, &name)?.with_context(|| format!("apt downloaded no {name}"))?
+        }
+    };
+    let package = deb.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let tree = unpack(&deb)?;
+    let release = name.trim_start_matches("linux-image-").to_owned();
+    let modules = [tree.join("lib/modules").join(&release), tree.join("usr/lib/modules").join(&release)];
+    let modules = modules.into_iter().find(|dir| dir.is_dir()).with_context(|| format!("{package} holds no modules"))?;
+    let vmlinuz = tree.join("boot").join(format!("vmlinuz-{release}"));
+    ensure!(vmlinuz.is_file(), "{package} holds no kernel");
+    Ok(Kernel { release, package, vmlinuz, modules })
+}
+
+/// The package that `linux-image-amd64` stands for.
+fn image_package() -> Result<Option<String>> {
+    let output = Command::new("apt-cache").args(["depends", "linux-image-amd64"]).output().context("apt-cache is missing: this needs Debian")?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok(text.lines().filter_map(|line| line.trim().strip_prefix("Depends: ")).find(|name| name.starts_with("linux-image-")).map(str::to_owned))
+}
+
+fn newest(dir: &Path, name: &str) -> Result<Option<PathBuf>> {
+    let start = format!("{name}_");
+    let mut found: Vec<PathBuf> = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if file.starts_with(&start) && file.ends_with(".deb") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found.pop())
+}
+
+/// Unpacks a package beside its file, once.
+fn unpack(deb: &Path) -> Result<PathBuf> {
+    let tree = deb.with_extension("tree");
+    if !tree.is_dir() {
+        let partial = deb.with_extension(format!("partial-{}", std::process::id()));
+        drop(fs::remove_dir_all(&partial));
+        run(Command::new("dpkg").arg("-x").arg(deb).arg(&partial))?;
+        if let Err(e) = fs::rename(&partial, &tree) {
+            drop(fs::remove_dir_all(&partial));
+            // Another build may have been faster.
+            ensure!(tree.is_dir(), "cannot make {}: {e}", tree.display());
+        }
+    }
+    Ok(tree)
+}
+
+/// Folder with the unpacked firmware packages. The machine's own package lists are left alone.
+pub fn firmware() -> Result<PathBuf> {
+    let dir = cache("firmware")?;
+    let missing: Vec<&str> = FIRMWARE.iter().copied().filter(|name| !matches!(newest(&dir, name), Ok(Some(_)))).collect();
+    if !missing.is_empty() {
+        download_firmware(&dir, &missing)?;
+    }
+    for name in FIRMWARE {
+        match newest(&dir, name)? {
+            Some(deb) => drop(unpack(&deb)?),
+            None => eprintln!("warning: no package {name}"),
+        }
+    }
+    Ok(dir)
+}
+
+fn download_firmware(dir: &Path, names: &[&str]) -> Result<()> {
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let codename = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME=")).map(|name| name.trim_matches('"').to_owned());
+    let codename = codename.context("/etc/os-release names no Debian release")?;
+    let apt = dir.join("apt");
+    for sub in ["lists/partial", "cache/archives/partial"] {
+        fs::create_dir_all(apt.join(sub))?;
+    }
+    let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
+    if !Path::new(keyring).exists() {
+        bail!("{keyring} is missing: apt-get install debian-archive-keyring");
+    }
+    let sources = apt.join("sources.list");
+    fs::write(&sources, format!("deb [signed-by={keyring}] {FIRMWARE_URI} {codename} non-free-firmware\n"))?;
+    let settings = [
+        format!("Dir::Etc::SourceList={}", sources.display()),
+        "Dir::Etc::SourceParts=-".to_owned(),
+        format!("Dir::State::Lists={}", apt.join("lists").display()),
+        format!("Dir::Cache={}", apt.join("cache").display()),
+    ];
+    let apt_get = || {
+        let mut command = Command::new("apt-get");
+        command.arg("-q").current_dir(dir);
+        for setting in &settings {
+            command.arg("-o").arg(setting);
+        }
+        command
+    };
+    run(apt_get().arg("update"))?;
+    for name in names {
+        // A package may have another name in another release; the manifest tells what is missing.
+        if let Err(e) = run(apt_get().args(["download", name])) {
+            eprintln!("warning: {e:#}");
+        }
+    }
+    Ok(())
+}
+
+/// Files for a name as modules give it, which may hold a `*`. Gives names below `lib/firmware`, sorted.
+pub fn firmware_files(dir: &Path, name: &str) -> Vec<(String, PathBuf)> {
+    let mut found = Vec::new();
+    for package in FIRMWARE {
+        let Ok(Some(deb)) = newest(dir, package) else { continue };
+        let tree = deb.with_extension("tree");
+        for base in [tree.join("lib/firmware"), tree.join("usr/lib/firmware")] {
+            let (folder, last) = name.rsplit_once('/').unwrap_or(("", name));
+            if let Some((head, tail)) = last.split_once('*') {
+                for entry in fs::read_dir(base.join(folder)).into_iter().flatten().flatten() {
+                    let file = entry.file_name().to_string_lossy().into_owned();
+                    if file.starts_with(head) && file.ends_with(tail) && entry.path().is_file() {
+                        found.push((format!("{folder}/{file}").trim_start_matches('/').to_owned(), entry.path()));
+                    }
+                }
+            } else if base.join(name).is_file() {
+                found.push((name.to_owned(), base.join(name)));
+            }
+        }
+    }
+    found.sort();
+    found.dedup_by(|a, b| a.0 == b.0);
+    found
+}
