@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow};
 
 use crate::enter::Lab;
 use crate::http;
-use crate::netns::ADDRESS;
+use crate::netns::{ADDRESS, BRIDGE};
 use crate::tool::{self, Guarded, command};
 
 /// Port of the API.
@@ -16,6 +16,55 @@ pub const API_PORT: u16 = 6385;
 pub const BOOT_PORT: u16 = 8088;
 
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// What differs between the configurations that labs use.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// The agent's kernel.
+    pub kernel: PathBuf,
+    /// The agent's ramdisk.
+    pub ramdisk: PathBuf,
+    /// Database URL; `None` is SQLite in the lab's state folder.
+    pub database: Option<String>,
+    /// Further lines of TOML, added at the end.
+    pub more: String,
+}
+
+impl Settings {
+    /// Writes the configuration file.
+    pub fn write(&self, lab: &Lab) -> Result<PathBuf> {
+        let state = lab.dir("daemon")?;
+        let database = self.database.clone().unwrap_or_else(|| format!("sqlite://{}", state.join("bessemer.sqlite").display()));
+        let text = format!(
+            r#"[DEFAULT]
+auth_strategy = "noauth"
+enabled_hardware_types = ["ipmi", "redfish"]
+
+[api]
+host_ip = "{ADDRESS}"
+port = {API_PORT}
+
+[conductor]
+deploy_kernel = "file://{kernel}"
+deploy_ramdisk = "file://{ramdisk}"
+automated_clean = true
+
+[database]
+connection = "{database}"
+
+[pxe]
+interface = "{BRIDGE}"
+http_port = {BOOT_PORT}
+{more}"#,
+            kernel = self.kernel.display(),
+            ramdisk = self.ramdisk.display(),
+            more = self.more,
+        );
+        let file = state.join("bessemer.toml");
+        std::fs::write(&file, text)?;
+        Ok(file)
+    }
+}
 
 /// A running `bessemer serve`.
 #[derive(Debug)]

@@ -28,7 +28,7 @@ use crate::{netns, tool};
 pub const ROLE: &str = "BESSEMER_LAB_ROLE";
 /// Environment variable with the lab's state folder.
 pub const STATE: &str = "BESSEMER_LAB_STATE";
-/// Environment variable: keep the state folder (disks, logs) after the end.
+/// Environment variable: tests keep the state folder (disks, logs) after their end.
 pub const KEEP: &str = "BESSEMER_LAB_KEEP";
 
 const PREFIX: &str = "bessemer-lab-";
@@ -64,17 +64,17 @@ impl Lab {
 /// Outside a lab this starts the same program with the same arguments inside a new lab and
 /// returns when that has ended. `body` therefore runs in another process: what it captured was
 /// computed anew there. Slow preparation that needs the internet belongs before the call and
-/// should be skipped when [`inside`] is true.
-pub fn run(name: &str, body: impl FnOnce(&Lab) -> Result<()>) -> Result<()> {
+/// should be done only when [`outside`] is true. With `keep` the state folder (disks, logs) stays.
+pub fn run(name: &str, keep: bool, body: impl FnOnce(&Lab) -> Result<()>) -> Result<()> {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
-    run_with_args(name, &args, body)
+    run_with_args(name, &args, keep, body)
 }
 
 /// Runs the test `path` (as `cargo test` prints it, without the crate) in a lab: the test
 /// binary is started again for this one test.
 pub fn test(path: &str, body: impl FnOnce(&Lab) -> Result<()>) -> Result<()> {
     let args = ["--exact", path, "--include-ignored", "--nocapture", "--test-threads=1"];
-    run_with_args(path, &args.map(OsString::from), body)
+    run_with_args(path, &args.map(OsString::from), std::env::var_os(KEEP).is_some(), body)
 }
 
 /// Whether this process is the *main* process of a lab.
@@ -89,7 +89,7 @@ pub fn outside() -> bool {
     std::env::var_os(ROLE).is_none()
 }
 
-fn run_with_args(name: &str, args: &[OsString], body: impl FnOnce(&Lab) -> Result<()>) -> Result<()> {
+fn run_with_args(name: &str, args: &[OsString], keep: bool, body: impl FnOnce(&Lab) -> Result<()>) -> Result<()> {
     match std::env::var(ROLE).as_deref() {
         Ok("first") => first(args),
         Ok("main") => {
@@ -98,7 +98,7 @@ fn run_with_args(name: &str, args: &[OsString], body: impl FnOnce(&Lab) -> Resul
             netns::build(&lab)?;
             body(&lab)
         }
-        _ => host(name, args),
+        _ => host(name, args, keep),
     }
 }
 
@@ -108,7 +108,7 @@ pub fn root() -> PathBuf {
     std::env::var_os("TMPDIR").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from)
 }
 
-fn host(name: &str, args: &[OsString]) -> Result<()> {
+fn host(name: &str, args: &[OsString], keep: bool) -> Result<()> {
     ensure!(nix::unistd::geteuid().is_root(), "a lab needs root (namespaces, bridge, QEMU taps)");
     sweep();
     let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
@@ -129,7 +129,7 @@ fn host(name: &str, args: &[OsString]) -> Result<()> {
     if failed {
         keep_logs(state.path(), &name);
     }
-    if std::env::var_os(KEEP).is_some() {
+    if keep {
         let kept = state.keep();
         eprintln!("lab files kept in {}", kept.display());
     } else if let Err(error) = state.close() {

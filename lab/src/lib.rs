@@ -13,6 +13,7 @@
 //! Start reading at [`enter::run`] (get into a lab), then [`bench::Bench`] (machines with BMCs)
 //! and [`life::Life`] (a whole life of one machine).
 
+pub mod api;
 pub mod bench;
 pub mod bmc;
 pub mod cli;
@@ -23,10 +24,13 @@ pub mod enter;
 pub mod http;
 pub mod image;
 pub mod imageserver;
+pub mod inventory;
 pub mod kernel;
 pub mod libvirt;
+pub mod life;
 pub mod machines;
 pub mod netns;
+pub mod operator;
 pub mod peers;
 pub mod postgres;
 pub mod serial;

@@ -87,7 +87,7 @@ fn hold(name: &str, count: u8) -> Result<()> {
     if enter::outside() {
         std::fs::write(card.with_extension("pid"), std::process::id().to_string())?;
     }
-    let result = enter::run(name, |lab| {
+    let result = enter::run(name, false, |lab| {
         let specs: Vec<MachineSpec> = (0..count)
             .map(|index| {
                 let firmware = if index % 2 == 0 { Firmware::Bios } else { Firmware::Uefi };

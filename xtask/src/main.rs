@@ -4,7 +4,13 @@
 //! shipped is linked into it. Start reading at [`demo`] for the main job, at [`suite`] for what CI
 //! runs.
 
+mod arrows;
 mod bench_lab;
+mod demo;
+mod ramdisk;
+mod suite;
+
+use std::path::PathBuf;
 
 use anyhow::Result;
 use bessemer_lab::image::{ImageSpec, TestImage};
@@ -21,6 +27,31 @@ struct Cli {
 enum Task {
     /// Install what the other tasks need (Debian packages, Rust target, Python environments)
     Setup,
+    /// Run the checks and tests that every change must pass (below 20 minutes from cold)
+    Test {
+        /// Also every peer and every QEMU path
+        #[arg(long)]
+        all: bool,
+    },
+    /// Take two bare machines through their whole life, with everything checked from the host
+    Demo(demo::DemoArgs),
+    /// Format, lints, dependency arrows, licences
+    Check,
+    /// Build kernel and ramdisk from Debian's packages and our agent
+    Ramdisk {
+        /// For virtual machines only (small); without it, all drivers that real servers need
+        #[arg(long)]
+        minimal: bool,
+        /// Folder for `vmlinuz`, `ramdisk.img`, `manifest.json` [default: target/ramdisk/<set>]
+        #[arg(long)]
+        out: Option<PathBuf>,
+        /// Compression of the ramdisk
+        #[arg(long, value_enum, default_value = "zstd")]
+        compression: ramdisk::Compression,
+        /// PEM file of authorities that the agent trusts for HTTPS
+        #[arg(long)]
+        ca: Option<PathBuf>,
+    },
     /// Machines with BMCs, kept running for manual work
     #[command(subcommand)]
     Lab(bench_lab::LabTask),
@@ -38,6 +69,14 @@ enum Task {
     },
 }
 
+fn build_ramdisk(options: &ramdisk::Options) -> Result<()> {
+    let files = ramdisk::build(options)?;
+    for file in [&files.manifest.kernel, &files.manifest.ramdisk] {
+        println!("{:>12} bytes  {}", file.size, options.out.join(&file.file).display());
+    }
+    Ok(())
+}
+
 fn image(spec: ImageSpec) -> Result<()> {
     println!("{}", serde_json::to_string_pretty(&TestImage::build(&spec)?)?);
     Ok(())
@@ -46,6 +85,14 @@ fn image(spec: ImageSpec) -> Result<()> {
 fn main() {
     let result = match Cli::parse().task {
         Task::Setup => bessemer_lab::setup::all(),
+        Task::Test { all } => suite::test(all),
+        Task::Demo(args) => demo::run(&args),
+        Task::Check => suite::check(),
+        Task::Ramdisk { minimal, out, compression, ca } => {
+            let set = if minimal { ramdisk::Set::Minimal } else { ramdisk::Set::Full };
+            let usual = ramdisk::Options::new(set);
+            build_ramdisk(&ramdisk::Options { out: out.unwrap_or(usual.out), compression, ca, ..usual })
+        }
         Task::Lab(task) => bench_lab::run(task),
         Task::Image { id, pad_mib, secure_boot } => image(ImageSpec { id, pad_mib, secure_boot }),
     };

@@ -1,0 +1,207 @@
+//! `cargo xtask demo`: the main job on two bare machines at once, checked from the host.
+//!
+//! Outside of the lab it prepares (set-up, builds, images); inside it starts the daemon and the
+//! machines and lets each live its whole life. Everything ends with the lab.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use bessemer_lab::api::Api;
+use bessemer_lab::cli::Baremetal;
+use bessemer_lab::daemon::{Daemon, Settings};
+use bessemer_lab::image::{Form, ImageSpec, TestImage};
+use bessemer_lab::imageserver::{Behaviour, ImageServer};
+use bessemer_lab::life::{Driver, Life, Order};
+use bessemer_lab::machines::{Firmware, MachineSpec};
+use bessemer_lab::netns::ADDRESS;
+use bessemer_lab::operator::Operator;
+use bessemer_lab::{Bench, Lab, enter, setup, tool};
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use crate::ramdisk;
+
+/// What the demo is told.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DemoArgs {
+    /// Whole-disk image to deploy instead of the built-in test image
+    #[arg(long, requires = "expect")]
+    image: Option<PathBuf>,
+    /// Text on the serial console that tells that this image runs
+    #[arg(long)]
+    expect: Option<String>,
+    /// Who gives the orders
+    #[arg(long, value_enum, default_value = "ours")]
+    by: By,
+    /// Run only the machine of this name (`bios` or `uefi`)
+    #[arg(long)]
+    only: Option<String>,
+    /// Keep disks and logs after the end
+    #[arg(long)]
+    keep: bool,
+}
+
+/// By which program orders are given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum By {
+    /// Our `baremetal` command
+    Ours,
+    /// The `baremetal` command of python-ironicclient
+    IronicClient,
+    /// Requests to the API
+    Api,
+}
+
+/// Runs the demo in a process of its own, as a lab needs.
+pub(crate) fn as_child(args: &[&str]) -> Result<()> {
+    let status = Command::new(std::env::current_exe()?).arg("demo").args(args).status()?;
+    if !status.success() {
+        bail!("the demo ended with {status}");
+    }
+    Ok(())
+}
+
+pub(crate) fn run(args: &DemoArgs) -> Result<()> {
+    if enter::outside() {
+        prepare(args)?;
+    }
+    enter::run("demo", args.keep, |lab| inside(lab, args))
+}
+
+/// All that needs the internet or a compiler.
+fn prepare(args: &DemoArgs) -> Result<()> {
+    let start = Instant::now();
+    setup::all()?;
+    println!("building the daemon and the command line …");
+    let status = Command::new("cargo")
+        .args(["build", "--quiet", "--locked", "-p", "bessemer", "-p", "bessemer-cli"])
+        .status()
+        .context("cannot start cargo")?;
+    ensure!(status.success(), "the daemon does not build");
+    println!("building the ramdisk …");
+    ramdisk::build(&ramdisk::Options::new(ramdisk::Set::Minimal))?;
+    if args.image.is_none() {
+        TestImage::build(&image_spec())?;
+    }
+    println!("ready after {:.0} s", start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn image_spec() -> ImageSpec {
+    ImageSpec::small("demo")
+}
+
+/// A program of the workspace, built by [`prepare`].
+fn program(name: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    target.join("debug").join(name)
+}
+
+fn inside(lab: &Lab, args: &DemoArgs) -> Result<()> {
+    let begin = Instant::now();
+    let files = ramdisk::Options::new(ramdisk::Set::Minimal).out;
+    let (kernel, initrd) = (files.join("vmlinuz"), files.join("ramdisk.img"));
+    let server = ImageServer::start(&format!("{ADDRESS}:8099"), &lab.log("images.jsonl")?)?;
+    let specs: Vec<MachineSpec> = [("bios", Firmware::Bios), ("uefi", Firmware::Uefi)]
+        .into_iter()
+        .zip(0..)
+        .filter(|((name, _), _)| args.only.as_deref().is_none_or(|only| only == *name))
+        .map(|((name, firmware), index)| MachineSpec::usual(name, index, firmware))
+        .collect();
+    ensure!(!specs.is_empty(), "there is no machine of that name: bios, uefi");
+    let settings = Settings { kernel: kernel.clone(), ramdisk: initrd.clone(), ..Settings::default() };
+    let config = settings.write(lab)?;
+    let (daemon, bench) = std::thread::scope(|scope| {
+        let bench = scope.spawn(|| Bench::start(lab, &specs));
+        let daemon = Daemon::start(lab, &program("bessemer"), &config);
+        (daemon, bench.join())
+    });
+    let daemon = daemon?;
+    let bench = bench.ok().context("starting the machines panicked")??;
+    println!("the daemon and {} machines are ready after {:.1} s", specs.len(), begin.elapsed().as_secs_f64());
+
+    let api = Api::new(&daemon.url());
+    let operator = match args.by {
+        By::Ours => Operator::Cli(Baremetal::ours(&program("baremetal"), &daemon.url()), api),
+        By::IronicClient => Operator::Cli(Baremetal::ironic_client(&daemon.url()), api),
+        By::Api => Operator::Api(api),
+    };
+    let orders = bench.machines.iter().map(|machine| order(args, &server, machine.spec.firmware)).collect::<Result<Vec<_>>>()?;
+    let lives: Vec<(Life, Result<()>)> = std::thread::scope(|scope| {
+        let threads: Vec<_> = bench
+            .machines
+            .iter()
+            .zip(&orders)
+            .map(|(machine, order)| {
+                let driver = if machine.spec.firmware == Firmware::Bios { Driver::Ipmi } else { Driver::Redfish };
+                let mut life = Life::new(&bench, machine, &operator, driver);
+                scope.spawn(move || {
+                    let result = life.whole(order);
+                    if let Err(error) = &result {
+                        life.say(&format!("FAILED: {error:#}"));
+                    }
+                    (life, result)
+                })
+            })
+            .collect();
+        threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
+    });
+    report(&lives, &[("kernel", &kernel), ("ramdisk", &initrd)])?;
+    if lives.len() != specs.len() || lives.iter().any(|(_, result)| result.is_err()) {
+        bail!("a life failed; the daemon's log ends:\n{}", tool::log_tail(daemon.log(), 30));
+    }
+    println!("DEMO OK");
+    Ok(())
+}
+
+/// What a machine is given: the test image in raw form over UEFI, as qcow2 over BIOS, or the
+/// caller's image.
+fn order(args: &DemoArgs, server: &ImageServer, firmware: Firmware) -> Result<Order> {
+    let (form, format, raw, expect, ours) = match (&args.image, &args.expect) {
+        (Some(image), Some(expect)) => (Form::of(&image.canonicalize()?)?, format_of(image)?, None, expect.clone(), false),
+        _ => {
+            let image = TestImage::build(&image_spec())?;
+            let expect = image.banner();
+            let (form, format) = if firmware == Firmware::Bios { (image.qcow2, "qcow2") } else { (image.raw.clone(), "raw") };
+            (form, format.to_owned(), Some(image.raw.path), expect, true)
+        }
+    };
+    let url = server.serve(&format!("/image.{format}"), &form.path, Behaviour::default());
+    Ok(Order { instance_info: instance_info(&url, &form, &format), raw, expect, shows_config_drive: ours })
+}
+
+fn instance_info(url: &str, form: &Form, format: &str) -> Value {
+    json!({
+        "image_source": url,
+        "image_os_hash_algo": "sha256",
+        "image_os_hash_value": form.sha256,
+        "image_disk_format": format,
+        "image_type": "whole-disk-image",
+    })
+}
+
+/// The format that qemu-img sees in a file.
+fn format_of(image: &Path) -> Result<String> {
+    let mut info = tool::command("qemu-img");
+    let text = tool::run(info.args(["info", "--output=json"]).arg(image), Duration::from_secs(30))?;
+    let about: Value = serde_json::from_str(&text)?;
+    about["format"].as_str().map(str::to_owned).context("qemu-img names no format")
+}
+
+fn report(lives: &[(Life, Result<()>)], files: &[(&str, &Path)]) -> Result<()> {
+    println!();
+    for (life, result) in lives {
+        let phases: Vec<String> = life.phases.iter().map(|(name, seconds)| format!("{name} {seconds:.1}")).collect();
+        let total: f64 = life.phases.iter().map(|(_, seconds)| seconds).sum();
+        let end = if result.is_ok() { "retired" } else { "FAILED" };
+        println!("{:<6} {end}: seconds: {}; together {total:.1}", life.node, phases.join(", "));
+        println!("{:<6} guest memory {} MiB", life.node, life.memory_mib());
+    }
+    for (name, file) in files {
+        println!("{name} {} bytes", std::fs::metadata(file)?.len());
+    }
+    Ok(())
+}
