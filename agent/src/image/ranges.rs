@@ -9,8 +9,8 @@ use http::{StatusCode, header};
 use super::ImageError;
 use super::fetch::{FetchError, Identity, ImageStream, Outage, Remote, Trouble, chain, content_length, content_range};
 
-/// Pieces closer to each other than this are fetched with one request.
-const GAP: u64 = 128 << 10;
+/// Pieces closer to each other than so many piece lengths are fetched with one request.
+const GAP: u64 = 2;
 /// One request asks for no more than this, unless a single piece is larger.
 const BATCH: u64 = 1 << 20;
 
@@ -62,7 +62,8 @@ impl RangeReader {
             let start = offset;
             for &(offset, len) in pieces.iter().skip(next + 1) {
                 let piece_end = offset.saturating_add(len as u64);
-                if offset > end.saturating_add(GAP) || piece_end.max(end) - start > BATCH {
+                let gap = (len as u64).saturating_mul(GAP);
+                if offset > end.saturating_add(gap) || piece_end.max(end) - start > BATCH {
                     break;
                 }
                 end = end.max(piece_end);
