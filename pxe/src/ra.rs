@@ -2,10 +2,10 @@
 //!
 //! iPXE has IPv6 built in and waits about 13 s for a router before it goes on with what DHCPv4 gave it; an answer with
 //! router lifetime 0 and neither the managed nor the other flag ends the wait (RFC 4861 section 6.2.3). No machine
-//! gets a route, a prefix or an address from this.
+//! gets a route, a prefix or an address from this, and strangers are not answered at all.
 
-use std::net::{Ipv6Addr, SocketAddrV6};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::UdpSocket;
 use tokio_util::sync::CancellationToken;
@@ -13,6 +13,7 @@ use tracing::{debug, warn};
 
 use crate::mac::MacAddr;
 use crate::net::{self, SocketError};
+use crate::source::BootSource;
 
 /// A router solicitation that may be answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,30 +62,30 @@ pub struct RaService {
     interface: String,
     socket: UdpSocket,
     own: Option<MacAddr>,
+    source: Arc<dyn BootSource>,
 }
 
-/// An advertisement to all nodes is sent at most this often (RFC 4861 section 10: MIN_DELAY_BETWEEN_RAS).
-const MULTICAST_PAUSE: Duration = Duration::from_secs(3);
+/// How long the store may take to say who solicits; the client solicits again after 4 s.
+const SOURCE_PATIENCE: Duration = Duration::from_secs(1);
 
 impl RaService {
     /// Opens the raw socket. Needs CAP_NET_RAW, IPv6 on the interface, and a tokio runtime.
-    pub fn bind(interface: &str) -> Result<Self, SocketError> {
+    pub fn bind(interface: &str, source: Arc<dyn BootSource>) -> Result<Self, SocketError> {
         let socket = net::bind_router_socket(interface)
             .map_err(|error| SocketError::new(format!("ICMPv6 (router advertisements) on interface {interface}"), error))?;
-        Ok(Self { interface: interface.to_owned(), socket, own: net::interface_mac(interface) })
+        Ok(Self { interface: interface.to_owned(), socket, own: net::interface_mac(interface), source })
     }
 
     /// Answers until cancelled.
     pub async fn run(self, cancel: CancellationToken) {
         let advertisement = encode_advertisement(self.own);
-        let mut last_multicast: Option<Instant> = None;
         let mut buffer = [0; 1500];
         loop {
             let received = tokio::select! {
                 () = cancel.cancelled() => return,
                 received = net::recv_icmp6(&self.socket, &mut buffer) => received,
             };
-            let (length, from, hops) = match received {
+            let (length, to, hops) = match received {
                 Ok(received) => received,
                 Err(error) => {
                     warn!(interface = self.interface, %error, "ra: cannot receive");
@@ -93,24 +94,28 @@ impl RaService {
                 }
             };
             // 255 proves that no router forwarded it.
-            if hops != 255 || decode_solicitation(buffer.get(..length).unwrap_or_default()).is_none() {
+            let solicitation = decode_solicitation(buffer.get(..length).unwrap_or_default()).filter(|_| hops == 255);
+            // Without a hardware address in it (or from no address yet) nobody knows who asks; iPXE says both.
+            let Some(mac) = solicitation.and_then(|solicitation| solicitation.source) else { continue };
+            if to.ip().is_unspecified() || !self.is_ours(mac).await {
                 continue;
             }
-            let to = if from.ip().is_unspecified() {
-                let now = Instant::now();
-                if last_multicast.is_some_and(|last| now.duration_since(last) < MULTICAST_PAUSE) {
-                    continue;
-                }
-                last_multicast = Some(now);
-                SocketAddrV6::new(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1), 0, 0, from.scope_id())
-            } else {
-                from
-            };
             match self.socket.try_send_to(&advertisement, to.into()) {
                 Ok(_) => debug!(interface = self.interface, %to, "ra: advertised"),
                 // The client asks again; an interface without a link-local address yet is the usual reason.
                 Err(error) => debug!(interface = self.interface, %to, %error, "ra: not sent"),
             }
+        }
+    }
+
+    async fn is_ours(&self, mac: MacAddr) -> bool {
+        match tokio::time::timeout(SOURCE_PATIENCE, self.source.machine(mac, None)).await {
+            Ok(Ok(machine)) => machine.is_some(),
+            Ok(Err(error)) => {
+                debug!(%mac, %error, "ra: not answered");
+                false
+            }
+            Err(_) => false,
         }
     }
 }

@@ -88,7 +88,7 @@ impl BootServices {
                 Arc::clone(&files),
             )?);
             if networks.iter().any(|network| network.router_advertisements && !network.relayed) {
-                match RaService::bind(&interface) {
+                match RaService::bind(&interface, Arc::clone(&source)) {
                     Ok(service) => advertisers.push(service),
                     Err(error) => warn!(%error, "ra: no router advertisements; each iPXE boot takes 13 s longer"),
                 }
