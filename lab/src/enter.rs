@@ -13,12 +13,12 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
@@ -121,10 +121,10 @@ fn host(name: &str, args: &[OsString], keep: bool) -> Result<()> {
         // A test binary inside a test: its own summary must not be taken for the run's.
         command.stdout(std::io::stderr());
     }
+    catch_signals()?;
     let mut child = command.spawn().context("cannot start `setpriv unshare`")?;
-    let interrupted = end_on_signal(child.id())?;
-    let status = child.wait()?;
-    let interrupted = interrupted.load(Ordering::SeqCst) || status.code() == Some(130);
+    let status = wait_or_end(&mut child)?;
+    let interrupted = TOLD_TO_END.load(Ordering::SeqCst) || status.code() == Some(130);
     let failed = !status.success();
     if failed {
         keep_logs(state.path(), &name);
@@ -160,25 +160,36 @@ fn namespaced(state: &Path, args: &[OsString]) -> Result<Command> {
     Ok(command)
 }
 
-/// SIGINT, SIGTERM and SIGHUP end the lab instead of this process, which must live on to tidy
-/// up. Ends the child at once; the lab's files are removed by the caller.
-fn end_on_signal(child: u32) -> Result<std::sync::Arc<AtomicBool>> {
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGINT);
-    signals.add(Signal::SIGTERM);
-    signals.add(Signal::SIGHUP);
-    // Blocked here and in threads started from here; programs started by std get an empty mask.
-    signals.thread_block()?;
-    let seen = std::sync::Arc::new(AtomicBool::new(false));
-    let flag = seen.clone();
-    let child = Pid::from_raw(i32::try_from(child)?);
-    std::thread::spawn(move || {
-        while signals.wait().is_ok() {
-            flag.store(true, Ordering::SeqCst);
-            let _ = nix::sys::signal::kill(child, Signal::SIGKILL);
+/// Set when this process was told to end.
+static TOLD_TO_END: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn note_end(_signal: i32) {
+    TOLD_TO_END.store(true, Ordering::SeqCst);
+}
+
+/// SIGINT, SIGTERM and SIGHUP end the lab instead of this process, which must live on to tidy up.
+/// A handler, not a signal mask: in a test binary the main thread belongs to the test harness.
+#[allow(unsafe_code)]
+fn catch_signals() -> Result<()> {
+    let action = SigAction::new(SigHandler::Handler(note_end), SaFlags::SA_RESTART, SigSet::empty());
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        // SAFETY: sigaction(2); the handler only stores to an atomic, which is async-signal-safe.
+        unsafe { sigaction(signal, &action) }?;
+    }
+    Ok(())
+}
+
+/// Waits for the lab's end; ends it at once when this process was told to end.
+fn wait_or_end(child: &mut Child) -> Result<ExitStatus> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
         }
-    });
-    Ok(seen)
+        if TOLD_TO_END.load(Ordering::SeqCst) {
+            child.kill()?;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Process 1 of the lab: starts *main*, reaps everything, ends with *main*'s status.

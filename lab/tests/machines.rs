@@ -1,6 +1,8 @@
 //! The bench itself: real emulators power real machines, and the test image boots on them.
 //! Needs root, QEMU and the set-up; `cargo xtask test --all` runs these.
 
+#![allow(clippy::unwrap_used)]
+
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
