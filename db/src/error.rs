@@ -162,6 +162,28 @@ impl DbError {
     pub(crate) fn not_found(what: Entity, ident: impl ToString) -> Self {
         Self::NotFound { what, ident: ident.to_string() }
     }
+    /// Fills in which row an engine's error is about.
+    pub(crate) fn about(self, subject: impl ToString) -> Self {
+        match self {
+            Self::NotFound { what, ident } if ident.is_empty() => Self::NotFound { what, ident: subject.to_string() },
+            Self::Duplicate { what, value } if value.is_empty() => Self::Duplicate { what, value: subject.to_string() },
+            other => other,
+        }
+    }
+    /// Fills in which node a missing reference is about.
+    pub(crate) fn about_node(self, node: bessemer_model::ids::NodeId) -> Self {
+        match self {
+            Self::NotFound { what: Entity::Node, ident } if ident.is_empty() => Self::not_found(Entity::Node, node),
+            other => other,
+        }
+    }
+    /// Fills in the value of a column that must be unique.
+    pub(crate) fn taken(self, value: impl Fn(Unique) -> Option<String>) -> Self {
+        match self {
+            Self::Duplicate { what, value: v } if v.is_empty() => Self::Duplicate { what, value: value(what).unwrap_or_default() },
+            other => other,
+        }
+    }
     pub(crate) fn corrupt(what: &'static str, detail: impl ToString) -> Self {
         Self::Corrupt { what, detail: detail.to_string() }
     }
@@ -173,6 +195,10 @@ impl From<sqlx::Error> for DbError {
             sqlx::Error::Database(d) => {
                 if let Some(what) = unique_column(d.as_ref()) {
                     return Self::Duplicate { what, value: String::new() };
+                }
+                if d.is_foreign_key_violation() {
+                    // Every reference of the schema is to a node (boot_plan_macs' to a plan is written with the plan).
+                    return Self::NotFound { what: Entity::Node, ident: String::new() };
                 }
                 let code = d.code().unwrap_or_default();
                 // Deadlock, serialisation failure, shut-down and connection trouble; SQLITE_BUSY and SQLITE_LOCKED.

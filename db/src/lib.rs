@@ -1,21 +1,42 @@
 //! All SQL of Bessemer, for SQLite and PostgreSQL.
 //!
-//! One statement text serves both engines wherever they agree (the exceptions are in [`dialect`]). Methods of [`Store`] are named
+//! One statement text serves both engines wherever they agree (a statement that differs names both texts in one place). Methods of [`Store`] are named
 //! `object_verb`, take and give model types, and hold no transaction while anything but the database works. Nothing here knows HTTP,
 //! drivers or flows' meaning. Start reading at [`Store`].
 
+mod agent;
+mod boot_plan;
+mod claim;
+mod conductor;
 mod crash;
+mod driver_secrets;
+mod engine;
 mod error;
+mod event;
+mod flow;
+mod flow_row;
+mod history;
+mod inventory;
+mod lease;
+mod migrate;
+mod node;
+mod node_list;
+mod node_row;
 mod open;
+mod page;
+mod port;
 mod seal;
-mod signatures;
+mod secret;
+mod store;
+pub mod testing;
 mod types;
+mod work;
 
 pub use crash::{CommitAction, CommitHook, CommitPoint};
 pub use error::{DbError, Entity, Result, Unique};
 pub use open::{OpenOptions, Synchronous};
 pub use seal::SealKey;
-pub use signatures::Store;
+pub use store::Store;
 pub use types::*;
 
 /// Kinds of [`Store::secret_put`].
