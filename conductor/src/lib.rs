@@ -1,1 +1,30 @@
-//! conductor
+//! The conductor: drives nodes through their flows.
+//!
+//! Invariants: it never knows HTTP routes or microversions; no lock or transaction is held while a driver runs; every effect is under a
+//! claim whose lease is valid; whatever is in memory may vanish at any instant and the work goes on from the store.
+//! Start reading at [`service`], then [`runner`] and [`exec`].
+
+pub mod api;
+pub mod boot_source;
+pub mod config;
+pub mod configdrive;
+pub mod core;
+mod ending;
+mod exec;
+pub mod files;
+pub mod flows;
+pub mod hooks;
+pub mod image;
+mod periodic;
+mod ramdisk_api;
+mod runner;
+pub mod service;
+pub mod steps;
+mod task;
+mod validate;
+mod verbs;
+mod vmedia;
+
+pub use config::ConductorConfig;
+pub use core::Core;
+pub use service::Conductor;

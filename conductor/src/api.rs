@@ -1,0 +1,203 @@
+//! [`ConductorApi`] in the same process.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bessemer_db::WorkBegin;
+use bessemer_drivers::iface::{BootDevice, BootMode, DriverCx};
+use bessemer_model::{
+    Json,
+    fault::{Fault, FaultKind},
+    flow::FlowKind,
+    ids::NodeId,
+    interface::{InterfaceKind, hardware_type},
+    node::{Node, NodeChange},
+    state::{PowerChange, ProvisionState, StateClass},
+};
+use bessemer_rpc::{BootDevice as WireBootDevice, ConductorApi, Heartbeat, LookupAnswer, LookupQuery, ProvisionRequest, RequestCx, Validation};
+use serde_json::json;
+
+use crate::{core::Core, flows, ramdisk_api, validate, verbs};
+
+/// The conductor as the API of the same daemon sees it.
+#[derive(Clone)]
+pub struct LocalConductor(pub Arc<Core>);
+
+/// Longest time that a request waits for a BMC.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+impl LocalConductor {
+    async fn node(&self, id: NodeId) -> Result<Node, Fault> {
+        Ok(self.0.store.node_get_with_secrets(id).await?)
+    }
+}
+
+#[async_trait]
+impl ConductorApi for LocalConductor {
+    async fn provision(&self, cx: &RequestCx, node: NodeId, request: ProvisionRequest) -> Result<(), Fault> {
+        verbs::provision(&self.0, cx, node, &request).await
+    }
+
+    async fn set_power(&self, _cx: &RequestCx, id: NodeId, change: PowerChange, timeout: Option<Duration>) -> Result<(), Fault> {
+        let core = &self.0;
+        let started = tokio::time::Instant::now();
+        loop {
+            let node = self.node(id).await?;
+            let state = node.status.provision_state;
+            if node.spec.disable_power_off && matches!(change, PowerChange::Off | PowerChange::SoftOff) {
+                return Err(Fault::new(FaultKind::PowerStateFailure, format!("node {id} has disable_power_off set: it cannot be powered off")));
+            }
+            let power = core.registry.power(&node)?;
+            power.validate(&node)?;
+            if !power.supported().contains(&change) {
+                return Err(Fault::invalid(format!(
+                    "power interface '{}' of node {id} does not support '{}'",
+                    node.spec.interfaces.get(InterfaceKind::Power),
+                    change.as_str()
+                )));
+            }
+            if matches!(state, ProvisionState::Cleaning | ProvisionState::CleanWait) {
+                return Err(Fault::new(FaultKind::InvalidStateRequested, format!("the power of node {id} cannot be changed while it is in state '{state}'")));
+            }
+            let busy = state.class() == StateClass::Working && state != ProvisionState::Verifying;
+            if busy {
+                return Err(Fault::new(FaultKind::NodeLocked, format!("node {id} is busy: it is {state}; wait for that to end")));
+            }
+            let request = json!({"target": change.as_str(), "timeout": timeout.map(|t| t.as_secs())});
+            let flow = flows::single(&node, FlowKind::Power, "power.set", request, core.now());
+            let change_row = NodeChange { target_power_state: Some(Some(change.ends_in())), ..NodeChange::default() };
+            let mut work = WorkBegin::new(id, None, change_row);
+            work.flow = Some(flow);
+            match core.store.work_begin(work).await {
+                Ok(()) => {
+                    core.hint(id);
+                    return Ok(());
+                }
+                // Another power action runs: it is short, so this one waits for it instead of making the client try again.
+                Err(bessemer_db::DbError::FlowExists { .. } | bessemer_db::DbError::Locked { .. }) if started.elapsed() < Duration::from_secs(10) => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(bessemer_db::DbError::FlowExists { .. }) => {
+                    return Err(Fault::new(FaultKind::NodeLocked, format!("another power action on node {id} has not ended yet")));
+                }
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+
+    async fn validate(&self, node: NodeId) -> Result<BTreeMap<InterfaceKind, Validation>, Fault> {
+        Ok(validate::all(&self.0, &self.node(node).await?))
+    }
+
+    async fn boot_device(&self, node: NodeId) -> Result<WireBootDevice, Fault> {
+        let node = self.node(node).await?;
+        let management = self.0.registry.management(&node)?;
+        management.validate(&node)?;
+        let s = management.boot_device(&DriverCx { node: &node, deadline: DEADLINE }).await?;
+        Ok(WireBootDevice { device: s.device.map(|d| d.as_str().to_owned()), persistent: s.persistent })
+    }
+
+    async fn set_boot_device(&self, node: NodeId, device: &str, persistent: bool) -> Result<(), Fault> {
+        let node = self.node(node).await?;
+        let management = self.0.registry.management(&node)?;
+        management.validate(&node)?;
+        let wanted = BootDevice::parse(device).filter(|d| management.supported_boot_devices(&node).contains(d));
+        let Some(wanted) = wanted else {
+            let known: Vec<&str> = management.supported_boot_devices(&node).iter().map(|d| d.as_str()).collect();
+            return Err(Fault::invalid(format!("boot device '{device}' is not supported by the node; use one of: {}", known.join(", "))));
+        };
+        // While a node is adopted its firmware settings are left alone (`states.md` section 4.7).
+        if node.status.provision_state == ProvisionState::Adopting {
+            return Ok(());
+        }
+        let mode = crate::exec::boot_mode(&self.0, &node);
+        Ok(management.set_boot_device(&DriverCx { node: &node, deadline: DEADLINE }, wanted, persistent, mode).await?)
+    }
+
+    async fn supported_boot_devices(&self, node: NodeId) -> Result<Vec<String>, Fault> {
+        let node = self.node(node).await?;
+        Ok(self.0.registry.management(&node)?.supported_boot_devices(&node).iter().map(|d| d.as_str().to_owned()).collect())
+    }
+
+    async fn set_boot_mode(&self, node: NodeId, mode: &str) -> Result<(), Fault> {
+        let node = self.node(node).await?;
+        let Some(mode) = BootMode::parse(mode) else { return Err(Fault::invalid(format!("boot mode '{mode}' is unknown; use bios or uefi"))) };
+        let management = self.0.registry.management(&node)?;
+        Ok(management.set_boot_mode(&DriverCx { node: &node, deadline: DEADLINE }, mode).await?)
+    }
+
+    async fn set_secure_boot(&self, node: NodeId, on: bool) -> Result<(), Fault> {
+        let node = self.node(node).await?;
+        let management = self.0.registry.management(&node)?;
+        Ok(management.set_secure_boot(&DriverCx { node: &node, deadline: DEADLINE }, on).await?)
+    }
+
+    async fn inject_nmi(&self, node: NodeId) -> Result<(), Fault> {
+        let node = self.node(node).await?;
+        Ok(self.0.registry.management(&node)?.inject_nmi(&DriverCx { node: &node, deadline: DEADLINE }).await?)
+    }
+
+    async fn lookup(&self, query: LookupQuery) -> Result<LookupAnswer, Fault> {
+        ramdisk_api::lookup(&self.0, query).await
+    }
+
+    async fn heartbeat(&self, node: NodeId, heartbeat: Heartbeat) -> Result<(), Fault> {
+        ramdisk_api::heartbeat(&self.0, node, heartbeat).await
+    }
+
+    async fn continue_inspection(&self, node: Option<NodeId>, data: Json) -> Result<Node, Fault> {
+        ramdisk_api::continue_inspection(&self.0, node, data).await
+    }
+
+    async fn driver_properties(&self, driver: &str) -> Result<BTreeMap<String, String>, Fault> {
+        let Some(hw) = hardware_type(driver).filter(|_| self.0.config.drivers.contains_key(driver)) else {
+            return Err(Fault::new(FaultKind::DriverNotFound, format!("No valid host was found. Reason: driver {driver} is not enabled")));
+        };
+        let r = &self.0.registry;
+        let mut out = BTreeMap::new();
+        let mut add = |list: &[bessemer_drivers::iface::Property]| out.extend(list.iter().map(|p| (p.key.to_owned(), p.text.to_owned())));
+        let default = |kind: InterfaceKind| {
+            let offer = self.0.config.drivers.get(driver)?;
+            offer.default.get(kind.as_str()).cloned().or_else(|| hw.supported(kind).first().map(|s| (*s).to_owned()))
+        };
+        if let Some(p) = default(InterfaceKind::Power).and_then(|n| r.power_named(&n).cloned()) {
+            add(p.properties());
+        }
+        if let Some(m) = default(InterfaceKind::Management).and_then(|n| r.management_named(&n).cloned()) {
+            add(m.properties());
+        }
+        for kind in [InterfaceKind::Bios, InterfaceKind::Raid, InterfaceKind::Firmware, InterfaceKind::Vendor] {
+            if let Some(s) = default(kind).and_then(|n| r.steps_named(kind, &n).cloned()) {
+                add(s.properties());
+            }
+        }
+        if driver != "fake-hardware" {
+            add(RAMDISK_PROPERTIES);
+        }
+        Ok(out)
+    }
+
+    fn node_changed(&self, node: NodeId) {
+        self.0.hint(node);
+    }
+}
+
+/// Keys of `driver_info` that booting and deploying through the ramdisk reads (`drivers.md` section 4.3).
+const RAMDISK_PROPERTIES: &[bessemer_drivers::iface::Property] = &[
+    p("deploy_kernel", "URL of the kernel of the deployment ramdisk. Required unless set in the configuration."),
+    p("deploy_ramdisk", "URL of the deployment ramdisk. Required unless set in the configuration."),
+    p("rescue_kernel", "URL of the kernel of the rescue ramdisk. Optional."),
+    p("rescue_ramdisk", "URL of the rescue ramdisk. Optional."),
+    p("kernel_append_params", "Further kernel parameters of the ramdisk; %default% stands for the configured ones. Optional."),
+    p("image_http_proxy", "Proxy for images fetched by HTTP. Optional."),
+    p("image_https_proxy", "Proxy for images fetched by HTTPS. Optional."),
+    p("image_no_proxy", "Hosts to be reached without a proxy. Optional."),
+    p("image_download_source", "Where the ramdisk gets images from: http or local. Optional."),
+    p("deploy_forces_oob_reboot", "Whether the ramdisk is ended by the BMC instead of by itself. Optional."),
+    p("agent_verify_ca", "Certificate authority for the agent's API. Optional."),
+    p("force_persistent_boot_device", "Always, Default or Never. Optional."),
+];
+
+const fn p(key: &'static str, text: &'static str) -> bessemer_drivers::iface::Property {
+    bessemer_drivers::iface::Property { key, text }
+}

@@ -1,0 +1,142 @@
+//! Runs one step. Each of them may be run again after a crash at any point.
+
+mod agent;
+mod boot;
+mod deploy;
+mod inspect;
+mod misc;
+mod plan;
+
+pub(crate) use boot::boot_mode;
+pub(crate) use inspect::REPORT_MARK;
+
+use std::time::Duration;
+
+use bessemer_drivers::iface::{DriverCx, StepOutcome};
+use bessemer_model::{
+    flow::{FlowKind, Phase},
+    interface::InterfaceKind,
+    state::PowerChange,
+    step::{RunsOn, Step},
+};
+use serde_json::json;
+
+use crate::{
+    flows,
+    runner::{Entry, Outcome, StepError},
+    task::Task,
+};
+
+/// Longest time that one call to a BMC may take.
+pub(crate) const BMC_DEADLINE: Duration = Duration::from_secs(60);
+
+pub(crate) fn cx(t: &Task) -> DriverCx<'_> {
+    DriverCx { node: &t.node, deadline: BMC_DEADLINE }
+}
+
+/// The time a waiting step of this flow may take (`states.md` section 8).
+pub(crate) fn callback_timeout(t: &Task) -> Duration {
+    let c = &t.core.config;
+    match t.flow.kind {
+        FlowKind::Clean => c.clean_callback_timeout,
+        FlowKind::Service => c.service_callback_timeout,
+        FlowKind::Inspect => c.inspect_wait_timeout,
+        FlowKind::Rescue => c.rescue_callback_timeout,
+        _ => c.deploy_callback_timeout,
+    }
+}
+
+/// Runs the current step.
+pub(crate) async fn run(t: &mut Task, step: &Step, entry: &Entry) -> Result<Outcome, StepError> {
+    if flows::is_internal(step) {
+        return match step.name.as_str() {
+            "verify" => misc::verify(t).await,
+            "adopt" => misc::adopt(t).await,
+            "rescue" | "unrescue" => misc::rescue(t).await,
+            "power.set" => misc::power(t).await,
+            "delete.teardown" => misc::tear_down(t).await,
+            "cleanup.power_off" => boot::cleanup_power_off(t).await,
+            "cleanup.boot" => boot::cleanup_boot(t).await,
+            "ramdisk.off" => boot::off(t).await,
+            "ramdisk.on" => boot::on(t).await,
+            "ramdisk.wait" => Ok(boot::wait_for_agent(t)),
+            "ramdisk.teardown" => boot::teardown(t).await,
+            "clean.plan" => plan::clean(t).await,
+            "service.plan" => plan::service(t).await,
+            "deploy.plan" => plan::deploy(t).await,
+            "deploy.prepare" => deploy::prepare(t).await,
+            "inspect.oob" => inspect::out_of_band(t).await,
+            "inspect.wait" => inspect::wait(t).await,
+            "inspect.finish" => inspect::finish(t).await,
+            other => Err(StepError::fatal(format!("the flow holds a step '{other}' that this release does not know"))),
+        };
+    }
+    if t.flow.kind == FlowKind::Deploy && step.interface == InterfaceKind::Deploy && flows::uses_ramdisk(&t.node) {
+        match step.name.as_str() {
+            "deploy" => return Ok(boot::wait_for_agent(t)),
+            "prepare_instance_boot" => return deploy::prepare_instance_boot(t).await,
+            "tear_down_agent" => return deploy::tear_down_agent(t, entry).await,
+            "switch_to_tenant_network" => return Ok(Outcome::Next),
+            "boot_instance" => return deploy::boot_instance(t).await,
+            _ => {}
+        }
+    }
+    match step.name.as_str() {
+        "power_on" => return misc::power_step(t, PowerChange::On).await,
+        "power_off" => return misc::power_step(t, PowerChange::Off).await,
+        "reboot" => return misc::power_step(t, PowerChange::Reboot).await,
+        "hold" => return hold(t, entry),
+        "wait" => return Ok(sleep(t, step, entry)),
+        _ => {}
+    }
+    match step.runs_on {
+        RunsOn::Agent => agent::run_step(t, step, entry).await,
+        RunsOn::Conductor => driver_step(t, step, entry).await,
+    }
+}
+
+/// A `hold` step holds the node only while a ramdisk is up (`states.md` section 4.8); otherwise there is nothing to hold it for.
+fn hold(t: &Task, entry: &Entry) -> Result<Outcome, StepError> {
+    if matches!(entry, Entry::Woken(_)) || t.flow.noted("ramdisk").is_none() {
+        return Ok(Outcome::Next);
+    }
+    Ok(Outcome::Hold)
+}
+
+fn sleep(t: &Task, step: &Step, entry: &Entry) -> Outcome {
+    if matches!(entry, Entry::Woken(_)) || t.flow.noted("ramdisk").is_none() && !step.args.contains_key("seconds") {
+        return Outcome::Next;
+    }
+    let seconds = step.args.get("seconds").and_then(serde_json::Value::as_u64).map(Duration::from_secs);
+    Outcome::Wait {
+        phase: Phase::Sleeping,
+        poll: seconds.map(|s| s.min(t.core.config.max_conductor_wait_step)),
+        timeout: Some(callback_timeout(t)),
+    }
+}
+
+async fn driver_step(t: &mut Task, step: &Step, entry: &Entry) -> Result<Outcome, StepError> {
+    // A step that let go waits for the agent's next word; that word is what ends it.
+    if matches!(entry, Entry::Woken(Phase::Sleeping)) && t.flow.noted("step_waits_for_agent").is_some() {
+        t.flow.set_note("step_waits_for_agent", serde_json::Value::Null);
+        return Ok(Outcome::Next);
+    }
+    let Some(implementation) = t.core.registry.steps(&t.node, step.interface).cloned() else {
+        return Err(StepError::fatal(format!("interface {} of the node has no step '{}'", step.interface.as_str(), step.name)));
+    };
+    let outcome = implementation.run(&cx(t), step).await?;
+    match outcome {
+        StepOutcome::Done => Ok(Outcome::Next),
+        StepOutcome::BiosSettings(settings) => {
+            t.flow.set_note("bios_settings", serde_json::Value::Object(settings));
+            Ok(Outcome::Next)
+        }
+        StepOutcome::Wait { poll, note } => {
+            t.flow.set_note("step", note);
+            if poll.is_none() {
+                t.flow.set_note("step_waits_for_agent", json!(true));
+            }
+            Ok(Outcome::Wait { phase: Phase::Sleeping, poll, timeout: Some(callback_timeout(t)) })
+        }
+    }
+}
