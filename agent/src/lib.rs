@@ -16,6 +16,7 @@ pub mod dhcp;
 pub mod disk;
 pub mod heartbeat;
 pub mod http;
+pub mod hw;
 pub mod image;
 pub mod init;
 pub mod ioctl;
