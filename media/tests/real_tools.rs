@@ -184,22 +184,23 @@ fn fsck_and_mtools_find_nothing_wrong_with_a_fat_image() {
 fn a_boot_medium_names_its_esp_in_the_boot_catalog() {
     let dir = tempfile::tempdir().unwrap();
     let kernel = vec![1u8; 3_000_000];
+    let (ramdisk, layer) = (vec![2u8; 5_000_000], b"layer".to_vec());
     // Small: the catalog gives the length. Above 32 MiB it cannot and says 0.
-    for ramdisk in [vec![2u8; 5_000_000], vec![2u8; 40_000_000]] {
+    for grub in [vec![3u8; 1_000_000], vec![3u8; 40_000_000]] {
         let mut files = Tree::new();
         files.add("hello.txt", b"hi".to_vec()).unwrap();
         let media = BootMedia {
             loader: &b"shim".as_slice(),
             loader_name: "BOOTX64.EFI",
-            grub: Some(("grubx64.efi", &b"grub".as_slice())),
+            grub: Some(("grubx64.efi", &grub)),
             kernel: &kernel,
-            ramdisks: vec![&ramdisk],
+            ramdisks: vec![&ramdisk, &layer],
             command_line: "console=ttyS0",
             files,
             label: "boot",
         };
         let path = dir.path().join("boot.iso");
-        let bytes = boot_iso(&media, &mut std::fs::File::create(&path).unwrap()).unwrap();
+        let bytes = boot_iso(media, &mut std::fs::File::create(&path).unwrap()).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().len(), bytes);
         let report = run("xorriso", "xorriso", &["-indev", path.to_str().unwrap(), "-report_el_torito", "plain"]);
         let boot = report.lines().find(|l| l.starts_with("El Torito boot img :   1  UEFI  y   none")).unwrap_or_else(|| panic!("{report}"));
@@ -211,8 +212,13 @@ fn a_boot_medium_names_its_esp_in_the_boot_catalog() {
         let esp = esp.to_str().unwrap();
         run("dosfstools", "fsck.vfat", &["-n", esp]);
         assert_eq!(run("mtools", "mtype", &["-i", esp, "::/EFI/BOOT/BOOTX64.EFI"]), "shim");
-        assert!(run("mtools", "mtype", &["-i", esp, "::/EFI/debian/grub.cfg"]).contains("linux /vmlinuz 'console=ttyS0'"));
-        let listed = run("mtools", "mdir", &["-i", esp, "-b", "::/ramdisk0"]);
-        assert!(listed.contains("ramdisk0"), "{listed}");
+        let out = dir.path().join("out");
+        run("xorriso", "xorriso", &["-osirrox", "on", "-indev", path.to_str().unwrap(), "-extract", "/", out.to_str().unwrap()]);
+        let on_cd = read_back(&out);
+        assert_eq!(on_cd["hello.txt"], b"hi");
+        assert_eq!(on_cd["ramdisk1"], b"layer");
+        let config = String::from_utf8(on_cd["boot/grub/grub.cfg"].clone()).unwrap();
+        assert!(config.contains("linux /vmlinuz 'console=ttyS0'") && config.contains("initrd /ramdisk0 /ramdisk1"), "{config}");
+        run("coreutils", "rm", &["-rf", out.to_str().unwrap()]);
     }
 }
