@@ -4,6 +4,8 @@
 //! part of an array, and listing and choosing never write.
 
 pub mod error;
+pub mod list;
+pub mod pick;
 pub mod wipe;
 
 pub use error::DiskError;
