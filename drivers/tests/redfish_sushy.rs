@@ -5,11 +5,11 @@ mod redfish_support;
 
 use std::time::Duration;
 
-use bessemer_drivers::iface::{BootDevice, BootMode, DriverCx, DriverError, Management, Power};
+use bessemer_drivers::iface::{BootDevice, BootMode, DriverCx, DriverError, Inspect, Management, Power, VirtualMedia};
 use bessemer_drivers::redfish::iface::RedfishInterfaces;
 use bessemer_drivers::redfish::{BootRequest, BootTarget, FirmwareMode, PoolConfig, RedfishError, RedfishPool, RedfishPower};
 use bessemer_model::state::{PowerChange, PowerState};
-use redfish_support::{SUSHY_SYSTEM, Sushy, node, quick, system};
+use redfish_support::{ImageServer, SUSHY_SYSTEM, Sushy, node, quick, system};
 
 /// The fake driver takes up to 11 s for a power change.
 fn patient() -> PoolConfig {
@@ -88,4 +88,47 @@ async fn nobody_listening_is_unreachable_within_the_deadline() {
     let s = system(&serde_json::json!({"redfish_address": format!("http://127.0.0.1:{port}")}), quick());
     let e = s.power().await.unwrap_err();
     assert!(matches!(e, RedfishError::Unreachable { .. }), "{e}");
+}
+
+#[tokio::test]
+async fn virtual_media_are_inserted_replaced_and_ejected() {
+    let peer = Sushy::start(false);
+    let images = ImageServer::start();
+    let node = node(&peer.driver_info());
+    let redfish = RedfishInterfaces::new(std::sync::Arc::new(RedfishPool::new(quick())));
+    let cx = DriverCx { node: &node, deadline: Duration::from_secs(60) };
+    for name in ["one.iso", "two.iso"] {
+        redfish.insert(&cx, BootDevice::Cdrom, &images.url(name)).await.unwrap();
+        let inserted: Vec<_> = redfish.list(&cx).await.unwrap().into_iter().filter(|m| m["inserted"] == true).collect();
+        assert_eq!(inserted.len(), 1, "{inserted:?}");
+        assert_eq!(inserted[0]["image"], images.url(name));
+    }
+    redfish.eject(&cx, None).await.unwrap();
+    assert!(redfish.list(&cx).await.unwrap().iter().all(|m| m["inserted"] == false));
+    redfish.eject(&cx, Some(BootDevice::Cdrom)).await.unwrap();
+    let e = redfish.insert(&cx, BootDevice::Cdrom, &images.url("missing")).await.unwrap_err();
+    assert!(matches!(e, DriverError::Refused(_)), "{e:?}");
+}
+
+#[tokio::test]
+async fn inspection_reads_what_the_emulator_has_and_skips_the_rest() {
+    let peer = Sushy::start(false);
+    let node = node(&peer.driver_info());
+    let redfish = RedfishInterfaces::new(std::sync::Arc::new(RedfishPool::new(quick())));
+    let cx = DriverCx { node: &node, deadline: Duration::from_secs(60) };
+    let found = redfish.inspect(&cx).await.unwrap();
+    assert_eq!(found.macs, ["00:5c:52:31:3a:9c"]);
+    assert_eq!(found.inventory.unwrap()["interfaces"][0]["mac_address"], "00:5c:52:31:3a:9c");
+}
+
+#[tokio::test]
+async fn secure_boot_led_and_vendor_are_read_and_set() {
+    let peer = Sushy::start(false);
+    let s = system(&peer.driver_info(), quick());
+    assert_eq!(s.secure_boot().await.unwrap(), Some(false));
+    assert!(s.set_secure_boot(true, Duration::from_secs(1)).await.unwrap());
+    s.set_led(bessemer_drivers::redfish::health::Led::Blinking).await.unwrap();
+    assert_eq!(s.led().await.unwrap(), Some(bessemer_drivers::redfish::health::Led::Blinking));
+    assert!(matches!(s.nmi().await, Err(RedfishError::Unsupported { .. } | RedfishError::Refused { .. })));
+    assert_eq!(s.health().await.unwrap().as_deref(), Some("OK"));
 }

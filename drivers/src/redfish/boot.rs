@@ -178,6 +178,11 @@ impl RedfishSystem {
     pub async fn set_boot(&self, request: &BootRequest) -> Result<BootOutcome, RedfishError> {
         let system = self.system_now().await?;
         let flags = self.flags(&system).await;
+        let uefi = request.mode.or(boot_state(&system.body).mode) != Some(FirmwareMode::Legacy);
+        if flags.no_disk_override_in_uefi && request.target == BootTarget::Disk && request.persistent && uefi {
+            tracing::info!(bmc = self.client().bmc(), "boot device left to the firmware's own order (quirk of this machine)");
+            return Ok(BootOutcome { persistent: true, confirmed: false });
+        }
         let settings = self.boot_settings(&system).await?;
         let allowed = allowed_targets(&system, settings.as_ref());
         let mut names: Vec<&str> = request.target.names(flags).to_vec();

@@ -10,13 +10,17 @@ use async_trait::async_trait;
 use bessemer_model::ids::NodeId;
 use bessemer_model::node::Node;
 use bessemer_model::state::{PowerChange, PowerState};
+use bessemer_model::{Json, JsonMap};
 
 use super::boot::{BootRequest, BootTarget, FirmwareMode};
 use super::endpoint::RedfishEndpoint;
 use super::error::RedfishError;
+use super::media::MediaKind;
 use super::pool::RedfishPool;
 use super::system::RedfishSystem;
-use crate::iface::{BootDevice, BootDeviceState, BootMode, DriverCx, DriverError, Management, Power, Property, Result};
+use crate::iface::{
+    BootDevice, BootDeviceState, BootMode, DriverCx, DriverError, Inspect, Inspected, Management, Power, Property, Result, VirtualMedia,
+};
 use crate::registry::Registry;
 
 /// Keys of `driver_info` (`drivers.md` section 4.1).
@@ -64,6 +68,8 @@ impl RedfishInterfaces {
     pub fn register(&self, registry: &mut Registry) {
         registry.add_power("redfish", Arc::new(self.clone()));
         registry.add_management("redfish", Arc::new(self.clone()));
+        registry.add_inspect("redfish", Arc::new(self.clone()));
+        registry.add_media("redfish-virtual-media", Arc::new(self.clone()));
     }
 
     /// The node's endpoint; for `validate` too, since it sends nothing.
@@ -226,8 +232,36 @@ impl Management for RedfishInterfaces {
         let system = self.system(cx.node)?;
         within(cx.deadline, "setting the boot mode", async {
             // Some machines show the new mode only after their next start: that is no failure here.
-            let wait = system.client().config().poll.saturating_mul(3);
-            system.set_boot_mode(firmware(mode), wait).await.map(drop)
+            system.set_boot_mode(firmware(mode), settings_wait(&system)).await.map(drop)
+        })
+        .await
+    }
+
+    async fn secure_boot(&self, cx: &DriverCx<'_>) -> Result<Option<bool>> {
+        let system = self.system(cx.node)?;
+        within(cx.deadline, "reading secure boot", system.secure_boot()).await
+    }
+
+    async fn set_secure_boot(&self, cx: &DriverCx<'_>, on: bool) -> Result<()> {
+        let system = self.system(cx.node)?;
+        within(cx.deadline, "setting secure boot", async { system.set_secure_boot(on, settings_wait(&system)).await.map(drop) }).await
+    }
+
+    async fn sensors(&self, cx: &DriverCx<'_>) -> Result<Json> {
+        let system = self.system(cx.node)?;
+        within(cx.deadline, "reading the sensors", system.sensors()).await
+    }
+
+    async fn health(&self, cx: &DriverCx<'_>) -> Result<Option<String>> {
+        let system = self.system(cx.node)?;
+        within(cx.deadline, "reading the health", system.health()).await
+    }
+
+    async fn vendor(&self, cx: &DriverCx<'_>) -> Result<Option<String>> {
+        let system = self.system(cx.node)?;
+        within(cx.deadline, "reading the vendor", async {
+            let found = system.identity(&system.system().await?).await?;
+            Ok(Some(found.vendor).filter(|v| !v.is_empty()))
         })
         .await
     }
@@ -235,5 +269,83 @@ impl Management for RedfishInterfaces {
     async fn inject_nmi(&self, cx: &DriverCx<'_>) -> Result<()> {
         let system = self.system(cx.node)?;
         within(cx.deadline, "sending an NMI", system.nmi()).await
+    }
+}
+
+/// How long a setting that shows only after a restart is waited for.
+fn settings_wait(system: &RedfishSystem) -> Duration {
+    system.client().config().poll.saturating_mul(3)
+}
+
+fn media_kind(device: BootDevice) -> Result<MediaKind> {
+    match device {
+        BootDevice::Cdrom => Ok(MediaKind::Cd),
+        BootDevice::Disk => Ok(MediaKind::Usb),
+        BootDevice::Floppy => Ok(MediaKind::Floppy),
+        other => Err(DriverError::Invalid(format!("there are no virtual media for the boot device {}", other.as_str()))),
+    }
+}
+
+#[async_trait]
+impl VirtualMedia for RedfishInterfaces {
+    fn validate(&self, node: &Node) -> Result<()> {
+        self.endpoint(node).map(drop)
+    }
+
+    /// `cdrom` is a CD or DVD drive, `disk` a USB stick, `floppy` a floppy.
+    async fn insert(&self, cx: &DriverCx<'_>, device: BootDevice, url: &str) -> Result<()> {
+        let kind = media_kind(device)?;
+        let system = self.system(cx.node)?;
+        within(cx.deadline, "inserting virtual media", async {
+            if kind == MediaKind::Cd {
+                system.check_media_boot().await?;
+            }
+            system.insert_media(kind, url).await
+        })
+        .await
+    }
+
+    async fn eject(&self, cx: &DriverCx<'_>, device: Option<BootDevice>) -> Result<()> {
+        let kind = device.map(media_kind).transpose()?;
+        let system = self.system(cx.node)?;
+        within(cx.deadline, "ejecting virtual media", system.eject_media(kind)).await
+    }
+
+    async fn list(&self, cx: &DriverCx<'_>) -> Result<Vec<Json>> {
+        let system = self.system(cx.node)?;
+        let media = within(cx.deadline, "listing virtual media", system.media()).await?;
+        Ok(media
+            .into_iter()
+            .map(|m| serde_json::json!({"media_types": m.types, "inserted": m.inserted, "image": m.image.unwrap_or_default()}))
+            .collect())
+    }
+}
+
+#[async_trait]
+impl Inspect for RedfishInterfaces {
+    fn properties(&self) -> &'static [Property] {
+        PROPERTIES
+    }
+
+    fn validate(&self, node: &Node) -> Result<()> {
+        self.endpoint(node).map(drop)
+    }
+
+    async fn inspect(&self, cx: &DriverCx<'_>) -> Result<Inspected> {
+        let system = self.system(cx.node)?;
+        let found = within(cx.deadline, "inspection", system.inspect()).await?;
+        // As text, the way ramdisk inspection stores them too.
+        let mut properties = JsonMap::new();
+        let mut put = |key: &str, value: Option<String>| {
+            if let Some(v) = value {
+                properties.insert(key.to_owned(), v.into());
+            }
+        };
+        put("memory_mb", found.memory_mb.map(|n| n.to_string()));
+        put("cpus", found.cpus.map(|n| n.to_string()));
+        put("cpu_arch", found.cpu_arch);
+        put("local_gb", found.local_gb.map(|n| n.to_string()));
+        put("vendor", found.vendor);
+        Ok(Inspected { inventory: Some(found.inventory), plugin_data: JsonMap::new(), properties, macs: found.macs })
     }
 }

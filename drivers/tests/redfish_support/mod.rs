@@ -1,7 +1,7 @@
 //! What the Redfish tests share: quick settings, and the real sushy-emulator as a peer.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -176,4 +176,32 @@ fn run(command: &mut Command, venv: &Path) {
          Install python3-venv and let pip reach a package index. {shown}: {why}",
         venv.display()
     );
+}
+
+/// Serves any path as a small image, `/missing` as 404; ends with the test process.
+pub struct ImageServer {
+    port: u16,
+}
+
+impl ImageServer {
+    /// Starts it on a free port of 127.0.0.1.
+    pub fn start() -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let mut lines = BufReader::new(stream.try_clone().expect("a stream")).lines().map_while(Result::ok);
+                let first = lines.next().unwrap_or_default();
+                lines.take_while(|l| !l.is_empty()).for_each(drop);
+                let status = if first.contains("/missing") { "404 Not Found" } else { "200 OK" };
+                write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 5\r\nConnection: close\r\n\r\nimage").ok();
+            }
+        });
+        Self { port }
+    }
+
+    /// Address of an image.
+    pub fn url(&self, name: &str) -> String {
+        format!("http://127.0.0.1:{}/{name}", self.port)
+    }
 }
