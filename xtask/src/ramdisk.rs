@@ -205,10 +205,19 @@ fn build_agent() -> Result<Vec<u8>> {
     // Paths of the building machine stay out of the program, and a program without relocations starts faster.
     let home = std::env::var("CARGO_HOME").or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cargo")))?;
     let flags = format!("-C relocation-model=static --remap-path-prefix={home}=/cargo --remap-path-prefix={}=/src", root.display());
-    run(Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
-        .current_dir(&root)
-        .env("RUSTFLAGS", flags)
-        .args(["build", "--quiet", "--locked", "-p", "bessemer-agent", "--bin", "bessemer-agent", "--profile", "ramdisk", "--target", TARGET]))?;
+    run(Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into())).current_dir(&root).env("RUSTFLAGS", flags).args([
+        "build",
+        "--quiet",
+        "--locked",
+        "-p",
+        "bessemer-agent",
+        "--bin",
+        "bessemer-agent",
+        "--profile",
+        "ramdisk",
+        "--target",
+        TARGET,
+    ]))?;
     let target = std::env::var("CARGO_TARGET_DIR").map_or_else(|_| root.join("target"), PathBuf::from);
     let path = target.join(TARGET).join("ramdisk/bessemer-agent");
     fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
@@ -221,7 +230,11 @@ fn run(command: &mut Command) -> Result<()> {
 }
 
 /// Adds the firmware files that the chosen modules name. Says how many, and which were not to be had.
-fn add_firmware(archive: &mut Archive, modules: &BTreeMap<String, modinfo::Module>, chosen: &BTreeSet<String>) -> Result<(usize, Vec<String>)> {
+fn add_firmware(
+    archive: &mut Archive,
+    modules: &BTreeMap<String, modinfo::Module>,
+    chosen: &BTreeSet<String>,
+) -> Result<(usize, Vec<String>)> {
     let wanted: BTreeSet<&str> =
         chosen.iter().filter_map(|name| modules.get(name)).flat_map(|m| m.firmware.iter().map(String::as_str)).collect();
     let dir = match debian::firmware() {

@@ -88,7 +88,7 @@ fn lint(steps: &mut Steps, install: bool) {
         steps.step("installing cargo-deny", || cargo(&["install", "cargo-deny", "--locked", "--quiet"]));
     }
     if install || has_deny {
-        steps.step("licences and bans", || cargo(&["deny", "--log-level", "error", "--offline", "check", "licenses", "bans", "sources"]));
+        steps.step("licences and bans", || cargo(&["deny", "--log-level", "error", "check", "licenses", "bans", "sources"]));
     }
 }
 

@@ -10,8 +10,15 @@ use std::process::Command;
 
 /// Packages with firmware for storage and network cards of servers.
 const FIRMWARE: &[&str] = &[
-    "firmware-bnx2", "firmware-bnx2x", "firmware-cavium", "firmware-misc-nonfree", "firmware-myricom", "firmware-netronome",
-    "firmware-netxen", "firmware-qlogic", "firmware-realtek",
+    "firmware-bnx2",
+    "firmware-bnx2x",
+    "firmware-cavium",
+    "firmware-misc-nonfree",
+    "firmware-myricom",
+    "firmware-netronome",
+    "firmware-netxen",
+    "firmware-qlogic",
+    "firmware-realtek",
 ];
 const FIRMWARE_URI: &str = "http://deb.debian.org/debian";
 
@@ -66,9 +73,14 @@ pub fn kernel() -> Result<Kernel> {
 
 /// The package that `linux-image-amd64` stands for.
 fn image_package() -> Result<Option<String>> {
-    let output = Command::new("apt-cache").args(["depends", "linux-image-amd64"]).output().context("apt-cache is missing: this needs Debian")?;
+    let output =
+        Command::new("apt-cache").args(["depends", "linux-image-amd64"]).output().context("apt-cache is missing: this needs Debian")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    Ok(text.lines().filter_map(|line| line.trim().strip_prefix("Depends: ")).find(|name| name.starts_with("linux-image-")).map(str::to_owned))
+    Ok(text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("Depends: "))
+        .find(|name| name.starts_with("linux-image-"))
+        .map(str::to_owned))
 }
 
 fn newest(dir: &Path, name: &str) -> Result<Option<PathBuf>> {
