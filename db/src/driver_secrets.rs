@@ -22,9 +22,7 @@ fn split_map(at: &str, map: &JsonMap, old: &JsonMap, out: &mut JsonMap) -> JsonM
 fn split_value(at: &str, key: &str, v: &Json, old: &JsonMap, out: &mut JsonMap) -> Json {
     match v {
         Json::Object(m) => Json::Object(split_map(at, m, old, out)),
-        Json::Array(a) => {
-            Json::Array(a.iter().enumerate().map(|(i, x)| split_value(&format!("{at}/{i}"), key, x, old, out)).collect())
-        }
+        Json::Array(a) => Json::Array(a.iter().enumerate().map(|(i, x)| split_value(&format!("{at}/{i}"), key, x, old, out)).collect()),
         Json::Null => Json::Null,
         _ if !is_secret_key(key) => v.clone(),
         Json::String(s) if s == MASK => {

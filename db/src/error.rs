@@ -205,11 +205,9 @@ impl From<sqlx::Error> for DbError {
                 let passing = code.starts_with("40") || code.starts_with("57P") || code.starts_with("08") || code == "5" || code == "6";
                 if passing { Self::Unavailable(Some(Box::new(e))) } else { Self::Other(Box::new(e)) }
             }
-            sqlx::Error::Io(_)
-            | sqlx::Error::Tls(_)
-            | sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed => Self::Unavailable(Some(Box::new(e))),
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
+                Self::Unavailable(Some(Box::new(e)))
+            }
             _ => Self::Other(Box::new(e)),
         }
     }

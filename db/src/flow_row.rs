@@ -43,15 +43,8 @@ struct Doc {
 }
 
 pub(crate) fn doc_of(f: &Flow) -> Result<String> {
-    let doc = DocRef {
-        steps: &f.steps,
-        at: f.at,
-        phase: &f.phase,
-        attempt: f.attempt,
-        target: f.target,
-        deadline: f.deadline,
-        note: &f.note,
-    };
+    let doc =
+        DocRef { steps: &f.steps, at: f.at, phase: &f.phase, attempt: f.attempt, target: f.target, deadline: f.deadline, note: &f.note };
     to_json("flow", &doc)
 }
 

@@ -142,12 +142,7 @@ async fn offer(c: &mut Conn, r: &LeaseRequest, now: Timestamp) -> Result<Option<
 }
 
 /// The lowest address never used, else the one whose lease ended first (`leases` are in that order).
-fn pick(
-    r: &LeaseRequest,
-    leases: &[Lease],
-    usable: &impl Fn(&Ipv4Addr) -> bool,
-    free: &impl Fn(&Ipv4Addr) -> bool,
-) -> Option<Ipv4Addr> {
+fn pick(r: &LeaseRequest, leases: &[Lease], usable: &impl Fn(&Ipv4Addr) -> bool, free: &impl Fn(&Ipv4Addr) -> bool) -> Option<Ipv4Addr> {
     let used: HashSet<Ipv4Addr> = leases.iter().map(|l| l.address).collect();
     let range = u32::from(*r.pool.start())..=u32::from(*r.pool.end());
     let unused = range.map(Ipv4Addr::from).find(|a| usable(a) && !used.contains(a));

@@ -27,6 +27,8 @@ mod page;
 mod port;
 mod seal;
 mod secret;
+#[cfg(test)]
+mod statements;
 mod store;
 pub mod testing;
 mod types;

@@ -9,12 +9,13 @@ use bessemer_model::{
 };
 
 use crate::{
-    driver_secrets, event, history,
+    driver_secrets,
     engine::{
         Conn, Sql,
         sql::{args, statements},
     },
     error::{DbError, Entity, Result, Unique},
+    event, history,
     node_row::{node_from, node_select, spec_args, spec_columns, status_args, status_columns},
     seal::SealKey,
     secret,
@@ -117,10 +118,8 @@ impl Store {
     }
 
     async fn read_one(&self, sql: Sql, by: String) -> Result<Node> {
-        self.read(move |c| {
-            Box::pin(async move { one(c, sql, by.clone()).await?.ok_or_else(|| DbError::not_found(Entity::Node, by)) })
-        })
-        .await
+        self.read(move |c| Box::pin(async move { one(c, sql, by.clone()).await?.ok_or_else(|| DbError::not_found(Entity::Node, by)) }))
+            .await
     }
 
     /// Writes the owner's columns if the node is still at `revision` (and, when given, in state `expect`); gives the new revision.

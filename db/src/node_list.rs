@@ -2,12 +2,7 @@
 
 use std::collections::HashMap;
 
-use bessemer_model::{
-    ids::NodeId,
-    interface::InterfaceKind as K,
-    node::Node,
-    state::ProvisionState,
-};
+use bessemer_model::{ids::NodeId, interface::InterfaceKind as K, node::Node, state::ProvisionState};
 
 use crate::{
     engine::{Build, Sql},

@@ -39,6 +39,9 @@ impl OpenOptions {
 
 impl std::fmt::Debug for OpenOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("OpenOptions").field("synchronous", &self.synchronous).field("connections", &self.connections).finish_non_exhaustive()
+        f.debug_struct("OpenOptions")
+            .field("synchronous", &self.synchronous)
+            .field("connections", &self.connections)
+            .finish_non_exhaustive()
     }
 }

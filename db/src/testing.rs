@@ -67,7 +67,7 @@ fn start() -> Result<Server, String> {
     }
     let script = format!(
         "'{bin}/postgres' -D '{data}' -k '{folder}' -c listen_addresses= -c fsync=off -c max_connections=400 -c shared_buffers=64MB \
-         >'{folder}/log' 2>&1 </dev/null & p=$!; cat >/dev/null; kill -QUIT $p; wait $p; cd /; rm -rf '{folder}'/*",
+         >'{folder}/log' 2>&1 </dev/null & p=$!; cat >/dev/null; kill -QUIT $p; wait $p; cd /; rm -rf '{folder}'",
         bin = bin.display(),
         data = data.display(),
         folder = folder.display(),

@@ -99,6 +99,51 @@ pub enum NodeSort {
     Interface(InterfaceKind),
 }
 
+impl NodeSort {
+    /// Every key but the interfaces.
+    pub const PLAIN: &'static [Self] = &[
+        Self::Created,
+        Self::Uuid,
+        Self::Name,
+        Self::Driver,
+        Self::InstanceUuid,
+        Self::InstanceName,
+        Self::ChassisUuid,
+        Self::ResourceClass,
+        Self::ConductorGroup,
+        Self::AutomatedClean,
+        Self::Protected,
+        Self::ProtectedReason,
+        Self::Owner,
+        Self::Lessee,
+        Self::Description,
+        Self::Retired,
+        Self::RetiredReason,
+        Self::Shard,
+        Self::ParentNode,
+        Self::DisablePowerOff,
+        Self::Maintenance,
+        Self::MaintenanceReason,
+        Self::Fault,
+        Self::ProvisionState,
+        Self::TargetProvisionState,
+        Self::ProvisionUpdatedAt,
+        Self::PowerState,
+        Self::TargetPowerState,
+        Self::LastError,
+        Self::InspectionStartedAt,
+        Self::InspectionFinishedAt,
+        Self::BootMode,
+        Self::SecureBoot,
+        Self::Health,
+        Self::ConsoleEnabled,
+        Self::Reservation,
+        Self::ConductorAffinity,
+        Self::CreatedAt,
+        Self::UpdatedAt,
+    ];
+}
+
 /// Columns that ports can be sorted by (`api.md` section 4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "named after the fields")]
@@ -120,6 +165,27 @@ pub enum PortSort {
     AvailableForDynamicPortgroup,
     CreatedAt,
     UpdatedAt,
+}
+
+impl PortSort {
+    /// Every key.
+    pub const ALL: &'static [Self] = &[
+        Self::Created,
+        Self::Uuid,
+        Self::Address,
+        Self::NodeUuid,
+        Self::Name,
+        Self::PxeEnabled,
+        Self::PortgroupUuid,
+        Self::PhysicalNetwork,
+        Self::IsSmartnic,
+        Self::Description,
+        Self::Vendor,
+        Self::Category,
+        Self::AvailableForDynamicPortgroup,
+        Self::CreatedAt,
+        Self::UpdatedAt,
+    ];
 }
 
 /// Columns that history entries can be sorted by.

@@ -2,7 +2,7 @@
 
 use std::{future::Future, pin::Pin};
 
-use sqlx::{AssertSqlSafe, PgConnection, Postgres, Sqlite, SqliteConnection, SqlStr, pool::PoolConnection};
+use sqlx::{AssertSqlSafe, PgConnection, Postgres, SqlStr, Sqlite, SqliteConnection, pool::PoolConnection};
 
 use super::{Arg, Build, Engine, Row, Sql};
 use crate::error::{DbError, Result};

@@ -132,3 +132,19 @@ pub fn port(node: NodeId, address: &str) -> Port {
         available_for_dynamic_portgroup: true,
     }
 }
+
+/// Reads events until there are `n`: on PostgreSQL a row waits for every transaction of the server that began before it, other tests' too.
+pub async fn events(
+    s: &Store,
+    after: bessemer_db::EventCursor,
+    n: usize,
+) -> Vec<(bessemer_db::EventCursor, bessemer_model::event::OutboxEvent)> {
+    for _ in 0..500 {
+        let got = s.events_after(after, 1000).await.unwrap();
+        if got.len() >= n {
+            return got;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("fewer than {n} events within five seconds");
+}
