@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
@@ -79,7 +79,7 @@ impl TftpService {
                 Ok(received) => received,
                 Err(error) => {
                     warn!(interface = self.settings.interface, %error, "tftp: cannot receive");
-                    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                    tokio::time::sleep(Duration::from_millis(200)).await;
                     continue;
                 }
             };
@@ -96,7 +96,7 @@ impl TftpService {
                 Err(reason) => {
                     debug!(%peer, %reason, "tftp: packet refused");
                     if let Some((code, text)) = reason.answer() {
-                        self.refuse(local, peer, code, text);
+                        self.refuse(local, peer, code, text).await;
                     }
                     continue;
                 }
@@ -120,10 +120,11 @@ impl TftpService {
     }
 
     /// Answers with an ERROR from a port of its own, as a transfer would.
-    fn refuse(&self, local: Ipv4Addr, peer: SocketAddrV4, code: ErrorCode, text: &str) {
+    async fn refuse(&self, local: Ipv4Addr, peer: SocketAddrV4, code: ErrorCode, text: &str) {
         if let Ok(socket) = net::connect_udp(&self.settings.interface, local, peer) {
             // An error that is lost is asked for again.
-            let _ = socket.try_send(&codec::encode_error(code, text));
+            let packet = codec::encode_error(code, text);
+            let _ = tokio::time::timeout(Duration::from_millis(100), socket.send(&packet)).await;
         }
     }
 }
