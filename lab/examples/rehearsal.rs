@@ -1,8 +1,8 @@
 //! The boot path alone: our boot services and our ramdisk on real firmware, without a conductor.
 //!
-//! `cargo run -p bessemer-lab --example rehearsal -- [bios|uefi]…` powers the machines on by
-//! libvirt, plays the API's part of lookup and heartbeat, and prints when each came. Needs
-//! `cargo xtask ramdisk --minimal` first.
+//! `cargo run -p bessemer-lab --example rehearsal -- [bios|uefi|MIB]…` powers the machines on by
+//! libvirt, plays the API's part of lookup and heartbeat, and prints when each came. A number is
+//! the machines' memory in MiB. Needs `cargo xtask ramdisk --minimal` first.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -25,12 +25,13 @@ fn main() -> Result<()> {
 }
 
 fn rehearse(lab: &Lab) -> Result<()> {
-    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let (numbers, wanted): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|word| word.parse::<u64>().is_ok());
+    let memory_mib = numbers.first().and_then(|number| number.parse().ok()).unwrap_or(512);
     let specs: Vec<MachineSpec> = [("bios", Firmware::Bios), ("uefi", Firmware::Uefi)]
         .into_iter()
         .zip(0..)
         .filter(|((name, _), _)| wanted.is_empty() || wanted.iter().any(|w| w == name))
-        .map(|((name, firmware), index)| MachineSpec::usual(name, index, firmware))
+        .map(|((name, firmware), index)| MachineSpec { memory_mib, ..MachineSpec::usual(name, index, firmware) })
         .collect();
     let bench = Bench::start(lab, &specs)?;
     let runtime = tokio::runtime::Runtime::new()?;
@@ -69,7 +70,7 @@ fn rehearse(lab: &Lab) -> Result<()> {
     }
     let mut beating = 0;
     while beating < bench.machines.len() {
-        let event = seen.recv_timeout(Duration::from_secs(180).saturating_sub(begin.elapsed()));
+        let event = seen.recv_timeout(Duration::from_secs(90).saturating_sub(begin.elapsed()));
         let Ok(event) = event else {
             for machine in &bench.machines {
                 println!("--- {}\n{}", machine.spec.name, tool::log_tail(machine.serial.path(), 40));

@@ -80,12 +80,13 @@ pub fn wait(child: &mut Child, limit: Duration) -> Result<ExitStatus> {
 
 /// Calls `ready` until it is true; `what` names the awaited thing in the error.
 pub fn until(what: &str, limit: Duration, mut ready: impl FnMut() -> bool) -> Result<()> {
-    let end = Instant::now() + limit;
+    let begin = Instant::now();
     while !ready() {
-        if Instant::now() >= end {
+        if begin.elapsed() >= limit {
             bail!("{what}: not after {} s", limit.as_secs());
         }
-        std::thread::sleep(POLL);
+        // Looks often at first: the daemon's start is measured with this.
+        std::thread::sleep((begin.elapsed() / 50).clamp(Duration::from_millis(1), POLL));
     }
     Ok(())
 }

@@ -21,6 +21,7 @@ use bessemer_lab::{Bench, Lab, enter, setup, tool};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
+use crate::measure::program;
 use crate::ramdisk;
 
 /// What the demo is told.
@@ -93,13 +94,6 @@ fn image_spec() -> ImageSpec {
     ImageSpec::small("demo")
 }
 
-/// A program of the workspace, built by [`prepare`].
-fn program(name: &str) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    target.join("debug").join(name)
-}
-
 fn inside(lab: &Lab, args: &DemoArgs) -> Result<()> {
     let begin = Instant::now();
     let files = ramdisk::Options::new(ramdisk::Set::Minimal).out;
@@ -116,7 +110,7 @@ fn inside(lab: &Lab, args: &DemoArgs) -> Result<()> {
     let config = settings.write(lab)?;
     let (daemon, bench) = std::thread::scope(|scope| {
         let bench = scope.spawn(|| Bench::start(lab, &specs));
-        let daemon = Daemon::start(lab, &program("bessemer"), &config);
+        let daemon = Daemon::start(lab, &program("debug", "bessemer"), &config);
         (daemon, bench.join())
     });
     let daemon = daemon?;
@@ -125,7 +119,7 @@ fn inside(lab: &Lab, args: &DemoArgs) -> Result<()> {
 
     let api = Api::new(&daemon.url());
     let operator = match args.by {
-        By::Ours => Operator::Cli(Baremetal::ours(&program("baremetal"), &daemon.url()), api),
+        By::Ours => Operator::Cli(Baremetal::ours(&program("debug", "baremetal"), &daemon.url()), api),
         By::IronicClient => Operator::Cli(Baremetal::ironic_client(&daemon.url()), api),
         By::Api => Operator::Api(api),
     };

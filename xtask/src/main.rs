@@ -7,6 +7,7 @@
 mod arrows;
 mod bench_lab;
 mod demo;
+mod measure;
 mod ramdisk;
 mod suite;
 
@@ -37,6 +38,15 @@ enum Task {
     Demo(demo::DemoArgs),
     /// Format, lints, dependency arrows, licences
     Check,
+    /// Measure what docs/benchmarks.md tells, beside goals and peers
+    Bench {
+        /// Only these figures
+        #[arg(value_enum)]
+        figures: Vec<measure::Figure>,
+    },
+    /// The part of `bench` that runs in a lab
+    #[command(hide = true)]
+    BenchDaemon,
     /// Build kernel and ramdisk from Debian's packages and our agent
     Ramdisk {
         /// For virtual machines only (small); without it, all drivers that real servers need
@@ -93,6 +103,8 @@ fn main() {
             let usual = ramdisk::Options::new(set);
             build_ramdisk(&ramdisk::Options { out: out.unwrap_or(usual.out), compression, ca, ..usual })
         }
+        Task::Bench { figures } => measure::run_figures(&figures),
+        Task::BenchDaemon => measure::daemon(),
         Task::Lab(task) => bench_lab::run(task),
         Task::Image { id, pad_mib, secure_boot } => image(ImageSpec { id, pad_mib, secure_boot }),
     };

@@ -1,0 +1,261 @@
+//! `cargo xtask bench`: the figures of `docs/benchmarks.md`, each beside its goal and, where there
+//! is one, the peer of the same run.
+//!
+//! A goal that is missed is printed as such; it never makes the run fail.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use bessemer_lab::daemon::{Daemon, Settings};
+use bessemer_lab::image::{Form, ImageSpec, TestImage};
+use bessemer_lab::imageserver::{Behaviour, ImageServer};
+use bessemer_lab::tool::{command, run};
+use bessemer_lab::{enter, peers, setup};
+use serde_json::Value;
+
+use crate::ramdisk;
+
+const MIB: u64 = 1 << 20;
+/// Size of the image whose writing is measured.
+const IMAGE_MIB: u64 = 4096;
+const LONG: Duration = Duration::from_secs(1800);
+
+/// Which figures to take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Figure {
+    /// Bytes of kernel and ramdisk
+    Sizes,
+    /// Memory of a guest that suffices; seconds until the first heartbeat
+    Boot,
+    /// Rate of the image writer beside dd
+    Write,
+    /// Start and idle memory of the daemon
+    Daemon,
+}
+
+pub(crate) fn run_figures(wanted: &[Figure]) -> Result<()> {
+    let all = [Figure::Sizes, Figure::Boot, Figure::Write, Figure::Daemon];
+    let wanted = if wanted.is_empty() { &all[..] } else { wanted };
+    if enter::outside() {
+        setup::all()?;
+    }
+    for figure in wanted {
+        let result = match figure {
+            Figure::Sizes => sizes(),
+            Figure::Boot => boot(),
+            Figure::Write => write(),
+            Figure::Daemon => daemon_as_child(),
+        };
+        if let Err(error) = result {
+            eprintln!("{figure:?}: {error:#}");
+        }
+    }
+    Ok(())
+}
+
+/// One line of the report: figure, value, goal, and whether it is met.
+fn figure(name: &str, value: f64, unit: &str, goal: Option<(f64, Better)>, beside: &str) {
+    let verdict = goal.map_or(String::new(), |(goal, better)| {
+        let met = match better {
+            Better::Less => value <= goal,
+            Better::More => value >= goal,
+        };
+        format!("goal {goal} {unit}, {}", if met { "met" } else { "MISSED" })
+    });
+    println!("{name:<58} {value:>10.1} {unit:<6} {verdict:<26} {beside}");
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Better {
+    Less,
+    More,
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+fn sizes() -> Result<()> {
+    for (set, name, goal) in [(ramdisk::Set::Minimal, "minimal", 15.0), (ramdisk::Set::Full, "full", 60.0)] {
+        let made = ramdisk::build(&ramdisk::Options::new(set))?.manifest;
+        let both = made.kernel.size + made.ramdisk.size;
+        let beside = format!(
+            "kernel {:.1}, ramdisk {:.1} ({} modules, {} firmware files); the Python agent's ramdisk: 132",
+            mib(made.kernel.size),
+            mib(made.ramdisk.size),
+            made.modules,
+            made.firmware
+        );
+        figure(&format!("ramdisk with kernel, {name}"), mib(both), "MB", Some((goal, Better::Less)), &beside);
+    }
+    Ok(())
+}
+
+/// Boots the ramdisk with less and less memory until it no longer reports itself.
+fn boot() -> Result<()> {
+    ramdisk::build(&ramdisk::Options::new(ramdisk::Set::Minimal))?;
+    cargo(&["build", "--quiet", "-p", "bessemer-lab", "--example", "rehearsal"])?;
+    let mut least = None;
+    for memory in [512, 256, 192, 160, 128, 112, 96, 80] {
+        let mut rehearse = command(&example("debug", "rehearsal").display().to_string());
+        let Ok(text) = run(rehearse.args(["bios", &memory.to_string()]), Duration::from_secs(240)) else { break };
+        least = Some(memory);
+        if memory == 512 {
+            let uptime = text.lines().filter_map(|line| line.strip_prefix("bessemer: ")).find_map(|line| {
+                let (time, what) = line.split_once(' ')?;
+                (what.contains("commands at") || what.contains("heartbeat")).then(|| time.parse::<f64>().ok())?
+            });
+            let uptime = uptime.context("the console tells no time of the heartbeat")?;
+            figure("uptime at the first heartbeat (BIOS, 1 CPU, TCG)", uptime, "s", Some((3.0, Better::Less)), "");
+        }
+    }
+    let least = least.context("the ramdisk did not boot at all")?;
+    figure("guest memory that suffices until the heartbeat", f64::from(least), "MiB", Some((256.0, Better::Less)), "");
+    Ok(())
+}
+
+/// The agent's writer beside dd: the same bytes, the same loop device, alternating.
+fn write() -> Result<()> {
+    cargo(&["build", "--quiet", "-p", "bessemer-lab", "--example", "write_rate", "--profile", "ramdisk", "--target", setup::TARGET])?;
+    let image = big_image()?;
+    let folder = tempfile::tempdir_in(enter::root())?;
+    let server = ImageServer::start("127.0.0.1:0", &folder.path().join("log"))?;
+    let url = server.serve("/image", &image.path, Behaviour::default());
+    let disk = LoopDevice::attach(&folder.path().join("disk"), (IMAGE_MIB + 256) * MIB)?;
+    let (mut ours, mut theirs, mut peak, mut direct) = (Vec::new(), Vec::new(), 0, true);
+    let rate = |seconds: f64| (image.bytes as f64) / 1e6 / seconds;
+    for _ in 0..3 {
+        let begin = Instant::now();
+        let mut dd = command("dd");
+        dd.arg(format!("if={}", image.path.display())).arg(format!("of={}", disk.path));
+        run(dd.args(["bs=1M", "oflag=direct", "conv=fsync", "status=none"]), LONG)?;
+        theirs.push(rate(begin.elapsed().as_secs_f64()));
+        let mut write = command(&example(&format!("{}/ramdisk", setup::TARGET), "write_rate").display().to_string());
+        let told: Value = serde_json::from_str(&run(write.args([&url, &disk.path, &image.sha256]), LONG)?)?;
+        ours.push(rate(told["seconds"].as_f64().context("no seconds")?));
+        peak = peak.max(told["peak_memory"].as_u64().unwrap_or(0));
+        direct &= told["direct"] == true;
+    }
+    same_bytes(&image, Path::new(&disk.path))?;
+    let (ours, theirs) = (median(ours), median(theirs));
+    let beside = format!(
+        "dd of the same bytes in the same run: {theirs:.0} MB/s{}; ours also downloads and hashes",
+        if direct { "" } else { " (ours went through the page cache)" }
+    );
+    figure("image write, raw, 4 GiB over HTTP to a loop device", ours, "MB/s", None, &beside);
+    figure("  of dd's rate", 100.0 * ours / theirs, "%", Some((90.0, Better::More)), "");
+    figure("  the agent's peak memory meanwhile", mib(peak), "MB", Some((64.0, Better::Less)), "");
+    Ok(())
+}
+
+fn same_bytes(image: &Form, disk: &Path) -> Result<()> {
+    let mut compare = command("cmp");
+    compare.args(["-n", &image.bytes.to_string()]).arg(&image.path).arg(disk);
+    run(&mut compare, LONG).map(drop).context("the written bytes are not the image's")
+}
+
+/// 4 GiB that begin as a bootable image and go on with bytes that no compression shrinks.
+fn big_image() -> Result<Form> {
+    let path = peers::cache().join("images/bench.raw");
+    if path.metadata().map_or(0, |meta| meta.len()) != IMAGE_MIB * MIB {
+        let small = TestImage::build(&ImageSpec::small("bench"))?;
+        let partial = path.with_extension("partial");
+        std::fs::copy(&small.raw.path, &partial)?;
+        let mut file = File::options().write(true).open(&partial)?;
+        let at = file.seek(SeekFrom::End(0))?;
+        std::io::copy(&mut File::open("/dev/urandom")?.take(IMAGE_MIB * MIB - at), &mut file)?;
+        file.flush()?;
+        std::fs::rename(&partial, &path)?;
+    }
+    Form::of(&path)
+}
+
+/// A loop device past the page cache over a file with all its blocks allocated.
+struct LoopDevice {
+    path: String,
+}
+
+impl LoopDevice {
+    fn attach(file: &Path, bytes: u64) -> Result<Self> {
+        run(command("fallocate").args(["-l", &bytes.to_string()]).arg(file), LONG)?;
+        let mut setup = command("losetup");
+        setup.args(["--find", "--show", "--direct-io=on"]).arg(file);
+        Ok(Self { path: run(&mut setup, LONG)?.trim().to_owned() })
+    }
+}
+
+impl Drop for LoopDevice {
+    fn drop(&mut self) {
+        let _ = run(command("losetup").args(["--detach", &self.path]), LONG);
+    }
+}
+
+/// Runs the part that needs a lab in a process of its own.
+fn daemon_as_child() -> Result<()> {
+    if enter::outside() {
+        cargo(&["build", "--quiet", "--release", "-p", "bessemer"])?;
+        ramdisk::build(&ramdisk::Options::new(ramdisk::Set::Minimal))?;
+        let status = Command::new(std::env::current_exe()?).args(["bench-daemon"]).status()?;
+        ensure!(status.success(), "measuring the daemon ended with {status}");
+    }
+    Ok(())
+}
+
+/// Starts the released daemon five times: time to the first answer, memory when idle.
+pub(crate) fn daemon() -> Result<()> {
+    enter::run("bench", false, |lab| {
+        let files = ramdisk::Options::new(ramdisk::Set::Minimal).out;
+        let settings = Settings { kernel: files.join("vmlinuz"), ramdisk: files.join("ramdisk.img"), ..Settings::default() };
+        let config = settings.write(lab)?;
+        let mut starts = Vec::new();
+        let mut memory = 0;
+        for round in 0..5 {
+            let _ = std::fs::remove_dir_all(lab.state().join("daemon"));
+            settings.write(lab)?;
+            let begin = Instant::now();
+            let daemon = Daemon::start(lab, &program("release", "bessemer"), &config)?;
+            starts.push(begin.elapsed().as_secs_f64() * 1e3);
+            if round == 4 {
+                std::thread::sleep(Duration::from_secs(10));
+                memory = resident(daemon.pid())?;
+            }
+        }
+        figure("daemon: empty database to first answer", median(starts), "ms", Some((100.0, Better::Less)), "");
+        figure("daemon: resident memory when idle", mib(memory), "MB", Some((50.0, Better::Less)), "Ironic's conductor: 178");
+        Ok(())
+    })
+}
+
+fn resident(pid: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn cargo(args: &[&str]) -> Result<()> {
+    let status = Command::new("cargo").args(args).status().context("cannot start cargo")?;
+    if !status.success() {
+        bail!("`cargo {}` ended with {status}", args.join(" "));
+    }
+    Ok(())
+}
+
+/// A program of the workspace, as built with that profile.
+pub(crate) fn program(profile: &str, name: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    target.join(profile).join(name)
+}
+
+fn example(profile: &str, name: &str) -> PathBuf {
+    program(profile, "examples").join(name)
+}
