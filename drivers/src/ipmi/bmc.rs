@@ -5,6 +5,7 @@
 //! only ever be taken for the answer to the same command. All state changes are made so that a caller may drop
 //! its future at any await.
 
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use rand::Rng;
@@ -15,6 +16,7 @@ use super::client::{IpmiEndpoint, Timing};
 use super::codec::{self, Packet, PayloadType, Request, Response};
 use super::crypto::CipherSuite;
 use super::error::{CredentialFault, Doing, IpmiError, is_busy};
+use super::sdr::{SensorRecord, Stamp};
 use super::session::{Handshake, Login, Privilege, Refusal, Session, Stage, Step};
 use super::transport::{Line, Transport};
 
@@ -22,6 +24,8 @@ use super::transport::{Line, Transport};
 const QUARANTINE: Duration = Duration::from_secs(60);
 /// A session that answered this recently is taken to be alive.
 const FRESH: Duration = Duration::from_secs(2);
+/// What is known of a BMC (cipher suite, sensor records) is kept this long after its last use.
+const FORGET: Duration = Duration::from_secs(24 * 3600);
 /// Log-ins tried anew within one call when the answers of a log-in do not fit together (lost and repeated packets).
 const LOGIN_TRIES: u32 = 2;
 
@@ -99,6 +103,8 @@ pub(super) struct Bmc {
     host: String,
     port: u16,
     state: Mutex<State>,
+    /// Sensor records with the state of the repository that they were read from.
+    sensors: std::sync::Mutex<Option<(Stamp, Arc<Vec<SensorRecord>>)>>,
 }
 
 /// One call: who asks, and until when.
@@ -132,7 +138,16 @@ impl Call<'_> {
 
 impl Bmc {
     pub(super) fn new(host: &str, port: u16) -> Self {
-        Self { host: host.to_owned(), port, state: Mutex::new(State::default()) }
+        Self { host: host.to_owned(), port, state: Mutex::new(State::default()), sensors: std::sync::Mutex::default() }
+    }
+
+    pub(super) fn known_sensors(&self, stamp: Stamp) -> Option<Arc<Vec<SensorRecord>>> {
+        let known = self.sensors.lock().unwrap_or_else(PoisonError::into_inner);
+        known.as_ref().filter(|(s, _)| *s == stamp).map(|(_, r)| r.clone())
+    }
+
+    pub(super) fn remember_sensors(&self, stamp: Stamp, records: Arc<Vec<SensorRecord>>) {
+        *self.sensors.lock().unwrap_or_else(PoisonError::into_inner) = Some((stamp, records));
     }
 
     /// Sends a command and gives its answer, whatever the completion code (busy codes are waited out first).
@@ -522,15 +537,15 @@ impl Bmc {
         }
     }
 
-    /// Ends the session if it has not been used for `idle` and nobody uses it now. Tells whether a session stands.
+    /// Ends the session if it has not been used for `idle` and nobody uses it now. Tells whether the BMC may be forgotten.
     pub(super) async fn close_idle(&self, idle: Duration, timing: &Timing) -> bool {
         let Ok(mut state) = self.state.try_lock() else {
-            return true;
+            return false;
         };
         if state.live.as_ref().is_some_and(|l| l.heard.elapsed() >= idle) {
             self.log_out(&mut state, timing).await;
         }
-        state.live.is_some()
+        state.live.is_none() && state.last_sent.is_none_or(|t| t.elapsed() >= FORGET)
     }
 
     /// Ends the session, waiting for a command under way.

@@ -51,6 +51,10 @@ pub struct ChassisStatus {
     pub power_fault: bool,
     /// Power control failed.
     pub control_fault: bool,
+    /// A fan or cooling failed.
+    pub cooling_fault: bool,
+    /// A drive failed.
+    pub drive_fault: bool,
     /// What happens when mains power returns.
     pub restore_policy: RestorePolicy,
 }
@@ -176,7 +180,7 @@ impl BootFlags {
 
 impl IpmiClient {
     fn short(&self, netfn: u8, cmd: u8) -> IpmiError {
-        IpmiError::BadAnswer { host: self.endpoint().host.clone(), netfn, cmd, packet: PacketError::Short }
+        self.bad_answer(netfn, cmd, PacketError::Short)
     }
 
     /// Get Device ID. Answers that leave out the maker are accepted.
@@ -210,11 +214,14 @@ impl IpmiClient {
         let Some(power) = d.first() else {
             return Err(self.short(NETFN_CHASSIS, CMD_STATUS));
         };
+        let misc = d.get(2).copied().unwrap_or(0);
         Ok(ChassisStatus {
             on: power & 0x01 != 0,
             overload: power & 0x02 != 0,
             power_fault: power & 0x08 != 0,
             control_fault: power & 0x10 != 0,
+            cooling_fault: misc & 0x08 != 0,
+            drive_fault: misc & 0x04 != 0,
             restore_policy: match power >> 5 & 3 {
                 0 => RestorePolicy::Off,
                 1 => RestorePolicy::Previous,

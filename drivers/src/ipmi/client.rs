@@ -7,8 +7,9 @@ use std::time::Duration;
 use bessemer_model::secret::Secret;
 
 use super::bmc::{Bmc, Resend};
-use super::codec::{Request, Response};
+use super::codec::{PacketError, Request, Response};
 use super::error::IpmiError;
+use super::sdr::{SensorRecord, Stamp};
 use super::session::{Login, Privilege};
 use super::transport::Transport;
 
@@ -161,7 +162,7 @@ impl IpmiPool {
     }
 }
 
-/// Closes idle sessions and forgets BMCs that nobody holds, until the pool is gone.
+/// Closes idle sessions and forgets BMCs that were not used for long, until the pool is gone.
 async fn tidy(pool: Weak<Inner>, period: Duration) {
     loop {
         tokio::time::sleep(period).await;
@@ -170,9 +171,9 @@ async fn tidy(pool: Weak<Inner>, period: Duration) {
         };
         let bmcs: Vec<_> = pool.bmcs.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|(k, v)| (k.clone(), v.clone())).collect();
         let timing = &pool.timing;
-        let tidied = bmcs.iter().map(|(key, bmc)| async move { (!bmc.close_idle(timing.idle, timing).await).then_some(key) });
-        let dead = futures::future::join_all(tidied).await;
-        let unused: Vec<_> = dead.into_iter().flatten().cloned().collect();
+        let tidied = bmcs.iter().map(|(key, bmc)| async move { bmc.close_idle(timing.idle, timing).await.then_some(key) });
+        let forgettable = futures::future::join_all(tidied).await;
+        let unused: Vec<_> = forgettable.into_iter().flatten().cloned().collect();
         drop(bmcs);
         let mut table = pool.bmcs.lock().unwrap_or_else(PoisonError::into_inner);
         for key in unused {
@@ -234,6 +235,14 @@ impl IpmiClient {
     /// # Errors
     /// Everything but [`IpmiError::Completion`].
     pub async fn ask(&self, netfn: u8, cmd: u8, data: &[u8], resend: Resend) -> Result<Response, IpmiError> {
+        self.ask_unit(0, netfn, cmd, data, resend).await
+    }
+
+    /// As [`IpmiClient::ask`], for another logical unit of the BMC.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn ask_unit(&self, lun: u8, netfn: u8, cmd: u8, data: &[u8], resend: Resend) -> Result<Response, IpmiError> {
         if netfn & 1 != 0 || netfn > 0x3e {
             return Err(IpmiError::Argument {
                 what: format!("network function {netfn:#04x} is not that of a request: use an even number up to 0x3e"),
@@ -243,7 +252,27 @@ impl IpmiClient {
             return Err(IpmiError::Argument { what: format!("command data of {} bytes is too long: at most {MAX_DATA}", data.len()) });
         }
         self.pool.start_janitor();
-        self.bmc.execute(&self.pool.0.transport, &self.endpoint, &self.pool.0.timing, &Request::new(netfn, cmd, data), resend).await
+        self.bmc
+            .execute(
+                &self.pool.0.transport,
+                &self.endpoint,
+                &self.pool.0.timing,
+                &Request { lun, ..Request::new(netfn, cmd, data) },
+                resend,
+            )
+            .await
+    }
+
+    pub(super) fn bad_answer(&self, netfn: u8, cmd: u8, packet: PacketError) -> IpmiError {
+        IpmiError::BadAnswer { host: self.endpoint.host.clone(), netfn, cmd, packet }
+    }
+
+    pub(super) fn known_sensors(&self, stamp: Stamp) -> Option<Arc<Vec<SensorRecord>>> {
+        self.bmc.known_sensors(stamp)
+    }
+
+    pub(super) fn remember_sensors(&self, stamp: Stamp, records: Arc<Vec<SensorRecord>>) {
+        self.bmc.remember_sensors(stamp, records);
     }
 
     pub(super) async fn command(&self, netfn: u8, cmd: u8, data: &[u8], resend: Resend) -> Result<Vec<u8>, IpmiError> {

@@ -21,6 +21,8 @@ pub enum Fault {
     BadCode,
     /// Not carried out; answered with this completion code (C0h: busy).
     Completion(u8),
+    /// Carried out, but answered with this completion code.
+    DoneBut(u8),
     /// Answered with success, but nothing is done.
     Lie,
     /// The answer has no data after the completion code.

@@ -327,6 +327,10 @@ impl Server {
         let (code, data) = match fault {
             Some(Fault::Completion(c)) => (c, vec![]),
             Some(Fault::Lie) => (0, vec![]),
+            Some(Fault::DoneBut(code)) => {
+                self.run(shared, p.sid, &command);
+                (code, vec![])
+            }
             _ => self.run(shared, p.sid, &command),
         };
         let data = if fault == Some(Fault::CutReply) { vec![] } else { data };
