@@ -1,1 +1,27 @@
-//! ironic-api
+//! The Ironic v1 REST API: routes, microversions, JSON shapes, errors.
+//!
+//! The crate reads and writes what owners of nodes say through the store, and asks the conductor ([`bessemer_rpc::ConductorApi`]) for
+//! everything else. It knows no driver, no SQL and no flow. Start reading at [`router`] and `route.rs` (the table of routes), then
+//! [`version`] (the table of microversions) and [`fault`] (the table of statuses).
+
+mod auth;
+mod body;
+mod config;
+pub mod fault;
+mod heartbeat;
+mod inspection;
+mod links;
+mod lookup;
+mod patch;
+mod query;
+mod reply;
+mod request;
+mod resource;
+mod ring;
+mod route;
+mod router;
+pub mod version;
+
+pub use auth::{AuthStrategy, UnsupportedStrategy};
+pub use config::{ApiConfig, BodyLimits};
+pub use router::router;

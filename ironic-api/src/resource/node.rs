@@ -1,0 +1,270 @@
+//! Reading nodes: lists (`api.md` section 3.2) and one node.
+
+use std::sync::Arc;
+
+use bessemer_db::{Children, NodeFilter, NodePage, NodeSort};
+use bessemer_model::{
+    fault::Fault,
+    ids::NodeId,
+    interface::InterfaceKind,
+    node::{Node, NodeFault},
+    state::ProvisionState,
+};
+use serde::{Serialize, Serializer, ser::SerializeMap};
+
+use super::node_view::NodeView;
+use crate::{
+    links::next_page,
+    query::{Query, Shown, shown, shown_in_list},
+    reply::Reply,
+    request::{Api, Req},
+    ring::Conductors,
+    version::{FieldSet, Version, fields::NodeField, table::Listed},
+};
+
+/// Fields of the short list, in the order that links to the next page name them.
+const SHORT: &[NodeField] = &[
+    NodeField::InstanceUuid,
+    NodeField::Maintenance,
+    NodeField::PowerState,
+    NodeField::ProvisionState,
+    NodeField::Uuid,
+    NodeField::Name,
+    NodeField::Links,
+];
+
+const FILTERS: &[&str] = &[
+    "instance_uuid",
+    "instance_name",
+    "chassis_uuid",
+    "associated",
+    "maintenance",
+    "provision_state",
+    "driver",
+    "resource_class",
+    "fault",
+    "conductor_group",
+    "conductor",
+    "owner",
+    "lessee",
+    "project",
+    "description_contains",
+    "retired",
+    "shard",
+    "sharded",
+    "include_children",
+    "parent_node",
+    "limit",
+    "marker",
+    "sort_key",
+    "sort_dir",
+];
+
+/// `GET /v1/nodes`.
+pub(crate) async fn list(api: &Api, req: &Req) -> Result<Reply, Fault> {
+    req.query.only(&[FILTERS, &["fields", "detail"]].concat())?;
+    let mut shown = shown_in_list(&req.query, req.version, SHORT)?;
+    if let Some(names) = &mut shown.named {
+        names.retain(|n| n != "links");
+    }
+    collection(api, req, shown, "nodes").await
+}
+
+/// `GET /v1/nodes/detail`.
+pub(crate) async fn list_detail(api: &Api, req: &Req) -> Result<Reply, Fault> {
+    req.query.only(FILTERS)?;
+    let shown = Shown { set: req.version.visible(), named: None, detail: None };
+    collection(api, req, shown, "nodes/detail").await
+}
+
+async fn collection(api: &Api, req: &Req, shown: Shown<NodeField>, path: &str) -> Result<Reply, Fault> {
+    let (q, v) = (&req.query, req.version);
+    v.check_query(Listed::Nodes, q.names())?;
+    let limit = q.limit(api.config.max_limit)?;
+    let sort_key = q.get("sort_key").filter(|k| !k.is_empty()).unwrap_or("id");
+    let desc = q.descending()?;
+    let sort = v.sort_field::<NodeField>(sort_key)?.map_or(Ok(NodeSort::Created), sort_column)?;
+    let marker = q.uuid("marker")?.map(NodeId);
+    let filter = filter(api, req).await?;
+
+    let conductors = api.ring.conductors().await?;
+    // One instance is on one node: such a list has no pages.
+    let mut page = NodePage { limit, marker, sort, desc };
+    if filter.instance_uuid.is_some() {
+        page.marker = None;
+    }
+    let mut nodes = api.store.node_list(&filter, &page).await?;
+    if let Some(host) = q.get("conductor") {
+        nodes.retain(|n| conductors.host_of(n) == Some(host));
+    }
+
+    let next = nodes.last().filter(|_| nodes.len() == limit as usize && filter.instance_uuid.is_none()).map(|last| {
+        let mut args = vec![("sort_key", sort_key.to_owned()), ("sort_dir", if desc { "desc" } else { "asc" }.to_owned())];
+        for name in ["associated", "maintenance", "retired"] {
+            if q.bool(name) == Ok(Some(true)) {
+                args.push((name, "True".to_owned()));
+            }
+        }
+        if let Some(d) = shown.detail {
+            args.push(("detail", if d { "True" } else { "False" }.to_owned()));
+        }
+        if let Some(names) = shown.named.as_ref().filter(|n| !n.is_empty()) {
+            args.push(("fields", names.join(",")));
+        }
+        next_page(&req.base, path, &args, limit, last.id)
+    });
+    Reply::ok(&Collection { nodes: &nodes, next, fields: shown.set, version: v, base: &req.base, conductors: &conductors })
+}
+
+struct Collection<'a> {
+    nodes: &'a [Node],
+    next: Option<String>,
+    fields: FieldSet<NodeField>,
+    version: Version,
+    base: &'a str,
+    conductors: &'a Arc<Conductors>,
+}
+
+struct Rows<'a>(&'a Collection<'a>);
+
+impl Serialize for Rows<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let c = self.0;
+        let needs_conductor = c.fields.has(NodeField::Conductor);
+        s.collect_seq(c.nodes.iter().map(|node| NodeView {
+            node,
+            fields: c.fields,
+            version: c.version,
+            base: c.base,
+            conductor: if needs_conductor { c.conductors.host_of(node) } else { None },
+            reserved_by: None,
+        }))
+    }
+}
+
+impl Serialize for Collection<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let mut m = s.serialize_map(None)?;
+        m.serialize_entry("nodes", &Rows(self))?;
+        if let Some(next) = &self.next {
+            m.serialize_entry("next", next)?;
+        }
+        m.end()
+    }
+}
+
+/// `GET /v1/nodes/{ident}`.
+pub(crate) async fn show(api: &Api, req: &Req) -> Result<Reply, Fault> {
+    req.query.only(&["fields"])?;
+    let fields = match shown(&req.query, req.version)? {
+        Some((set, _)) => set,
+        None => req.version.visible(),
+    };
+    let node = api.node_of_path(req).await?;
+    let conductors = api.ring.conductors().await?;
+    Reply::ok(&NodeView {
+        node: &node,
+        fields,
+        version: req.version,
+        base: &req.base,
+        conductor: conductors.host_of(&node),
+        reserved_by: None,
+    })
+}
+
+/// Which nodes the query asks for.
+async fn filter(api: &Api, req: &Req) -> Result<NodeFilter, Fault> {
+    let q: &Query = &req.query;
+    let children = match q.get("parent_node") {
+        Some(ident) => Children::Of(api.node(req, ident).await?.id),
+        None if q.bool("include_children")? == Some(true) => Children::All,
+        None => Children::TopOnly,
+    };
+    let state = |s: &str| ProvisionState::parse(s).ok_or_else(|| Fault::invalid(format!("Provision state \"{s}\" is not valid.")));
+    let fault = |s: &str| NodeFault::parse(s).ok_or_else(|| Fault::invalid(format!("Unrecognized fault \"{s}\" is specified.")));
+    if let Some(chassis) = q.uuid("chassis_uuid")? {
+        return Err(Fault::new(bessemer_model::fault::FaultKind::NotFound, format!("Chassis {chassis} could not be found.")));
+    }
+    let instance_uuid = q.uuid("instance_uuid")?;
+    Ok(NodeFilter {
+        instance_uuid,
+        instance_name: q.text("instance_name"),
+        chassis_uuid: None,
+        associated: q.bool("associated")?,
+        maintenance: q.bool("maintenance")?,
+        provision_states: q.get("provision_state").map(state).transpose()?.into_iter().collect(),
+        driver: q.text("driver"),
+        resource_class: q.text("resource_class"),
+        fault: q.get("fault").map(fault).transpose()?,
+        conductor_group: q.text("conductor_group").map(|g| g.to_lowercase()),
+        owner: q.text("owner"),
+        lessee: q.text("lessee"),
+        project: q.text("project"),
+        description_contains: q.text("description_contains"),
+        retired: q.bool("retired")?,
+        shards: q.list("shard").unwrap_or_default(),
+        sharded: q.bool("sharded")?,
+        reserved: None,
+        // An instance is found wherever it is.
+        children: if instance_uuid.is_some() { Children::All } else { children },
+        ids: None,
+    })
+}
+
+/// The column behind a sortable field.
+fn sort_column(f: NodeField) -> Result<NodeSort, Fault> {
+    use NodeField as F;
+    use NodeSort as S;
+    Ok(match f {
+        F::Uuid => S::Uuid,
+        F::CreatedAt => S::CreatedAt,
+        F::UpdatedAt => S::UpdatedAt,
+        F::Name => S::Name,
+        F::Driver => S::Driver,
+        F::InstanceUuid => S::InstanceUuid,
+        F::InstanceName => S::InstanceName,
+        F::PowerState => S::PowerState,
+        F::TargetPowerState => S::TargetPowerState,
+        F::ProvisionState => S::ProvisionState,
+        F::TargetProvisionState => S::TargetProvisionState,
+        F::ProvisionUpdatedAt => S::ProvisionUpdatedAt,
+        F::LastError => S::LastError,
+        F::Maintenance => S::Maintenance,
+        F::MaintenanceReason => S::MaintenanceReason,
+        F::Fault => S::Fault,
+        F::Reservation => S::Reservation,
+        F::ConsoleEnabled => S::ConsoleEnabled,
+        F::InspectionStartedAt => S::InspectionStartedAt,
+        F::InspectionFinishedAt => S::InspectionFinishedAt,
+        F::ResourceClass => S::ResourceClass,
+        F::NetworkInterface => S::Interface(InterfaceKind::Network),
+        F::BootInterface => S::Interface(InterfaceKind::Boot),
+        F::ConsoleInterface => S::Interface(InterfaceKind::Console),
+        F::DeployInterface => S::Interface(InterfaceKind::Deploy),
+        F::InspectInterface => S::Interface(InterfaceKind::Inspect),
+        F::ManagementInterface => S::Interface(InterfaceKind::Management),
+        F::PowerInterface => S::Interface(InterfaceKind::Power),
+        F::RaidInterface => S::Interface(InterfaceKind::Raid),
+        F::VendorInterface => S::Interface(InterfaceKind::Vendor),
+        F::StorageInterface => S::Interface(InterfaceKind::Storage),
+        F::RescueInterface => S::Interface(InterfaceKind::Rescue),
+        F::BiosInterface => S::Interface(InterfaceKind::Bios),
+        F::FirmwareInterface => S::Interface(InterfaceKind::Firmware),
+        F::ConductorGroup => S::ConductorGroup,
+        F::AutomatedClean => S::AutomatedClean,
+        F::Protected => S::Protected,
+        F::ProtectedReason => S::ProtectedReason,
+        F::Owner => S::Owner,
+        F::Description => S::Description,
+        F::Retired => S::Retired,
+        F::RetiredReason => S::RetiredReason,
+        F::Lessee => S::Lessee,
+        F::BootMode => S::BootMode,
+        F::SecureBoot => S::SecureBoot,
+        F::Shard => S::Shard,
+        F::ParentNode => S::ParentNode,
+        F::DisablePowerOff => S::DisablePowerOff,
+        F::Health => S::Health,
+        _ => return Err(Fault::invalid("This field cannot be sorted by.")),
+    })
+}

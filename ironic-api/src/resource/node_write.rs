@@ -1,0 +1,223 @@
+//! Creating, patching and deleting nodes, and maintenance: writes of the owner's columns under their revision.
+
+use bessemer_db::{DbError, NodeNew};
+use bessemer_model::{
+    Json, JsonMap,
+    fault::{Fault, FaultKind},
+    ids::NodeId,
+    node::{Node, NodeSpec, NodeStatus},
+    state::ProvisionState,
+};
+
+use super::{
+    interfaces,
+    node_doc::{self, Draft, check_boot_mode, interface_key},
+    node_rules::{self, check_name},
+    node_view::NodeView,
+};
+use crate::{
+    patch::Patch,
+    query::parse_uuid,
+    reply::Reply,
+    request::{Api, Req, is_loose_name},
+    version::{Behaviour, fields::NodeField},
+};
+
+/// How often a write is tried again after somebody else wrote the same node.
+const ATTEMPTS: u32 = 8;
+
+/// The id of a parent named by UUID or name.
+async fn parent(api: &Api, draft: &Draft) -> Result<Option<NodeId>, Fault> {
+    let Some(ident) = &draft.parent else { return Ok(None) };
+    let found = match parse_uuid(ident) {
+        Some(u) => api.store.node_get(NodeId(u)).await,
+        None if is_loose_name(ident) => api.store.node_get_by_ident(ident).await,
+        None => return Err(Fault::invalid("\"parent_node\" must be the UUID or name of a node.")),
+    };
+    match found {
+        Ok(n) => Ok(Some(n.id)),
+        Err(DbError::NotFound { .. }) => Err(Fault::invalid(format!("The parent node {ident} could not be found."))),
+        Err(e) => Err(e.into()),
+    }
+}
+
+async fn view(api: &Api, req: &Req, node: &Node, written: bool, created: Option<String>) -> Result<Reply, Fault> {
+    let conductors = api.ring.conductors().await?;
+    let conductor = conductors.host_of(node);
+    let view = NodeView {
+        node,
+        fields: req.version.visible::<NodeField>(),
+        version: req.version,
+        base: &req.base,
+        conductor,
+        reserved_by: if written { conductor } else { None },
+    };
+    match created {
+        Some(location) => Reply::created(&view, location),
+        None => Reply::ok(&view),
+    }
+}
+
+/// `POST /v1/nodes`.
+pub(crate) async fn create(api: &Api, req: &Req) -> Result<Reply, Fault> {
+    req.query.only(&[])?;
+    let body = req.body.object()?;
+    req.version.check_create::<NodeField>(body.keys().map(String::as_str))?;
+    let id = match body.get("uuid") {
+        None | Some(Json::Null) => NodeId::random(),
+        Some(v) => NodeId(v.as_str().and_then(parse_uuid).ok_or_else(|| Fault::invalid("\"uuid\" must be a UUID."))?),
+    };
+    node_doc::Doc(&body).bool("console_enabled")?;
+
+    let mut draft = node_doc::read(&body, NodeSpec::default())?;
+    draft.spec.parent_node = parent(api, &draft).await?;
+    let Draft { mut spec, interfaces: chosen, .. } = draft;
+    if let Some(name) = &spec.name {
+        check_name(name, req.version)?;
+    }
+    if let Some(c) = spec.chassis_uuid {
+        return Err(node_rules::no_chassis(c));
+    }
+    // A caller who makes a node of their own is its owner; without projects nobody can be.
+    if spec.owner.is_some() && spec.owner != req.cx.project {
+        return Err(Fault::invalid("\"owner\" of a new node must be the project of the caller; set it afterwards."));
+    }
+    if spec.retired_reason.is_some() && !spec.retired {
+        return Err(Fault::invalid("\"retired_reason\" needs \"retired\" to be true."));
+    }
+    check_boot_mode(&spec.properties, &api.config.disallowed_enrollment_boot_modes)?;
+    if body.get("conductor_group").is_none_or(Json::is_null) {
+        spec.conductor_group.clone_from(&api.config.default_conductor_group);
+    }
+    if spec.resource_class.is_none() {
+        spec.resource_class.clone_from(&api.config.default_resource_class);
+    }
+    node_rules::name_instance(&mut spec);
+    spec.interfaces = interfaces::offer(api, &spec.conductor_group, &spec.driver).await?.complete(&chosen)?;
+
+    let available = req.version.has(Behaviour::CreateAvailable);
+    let status = NodeStatus::new(if available { ProvisionState::Available } else { ProvisionState::Enroll });
+    let node = api.store.node_create(NodeNew { id, spec, status, traits: vec![], history: vec![], events: vec![] }).await?;
+    api.conductor.node_changed(node.id);
+    let location = format!("{}/v1/nodes/{}", req.base, node.id);
+    view(api, req, &node, false, Some(location)).await
+}
+
+/// `PATCH /v1/nodes/{ident}`.
+pub(crate) async fn patch(api: &Api, req: &Req) -> Result<Reply, Fault> {
+    req.query.only(&["reset_interfaces"])?;
+    let patch = Patch::parse::<NodeField>(&req.body.json()?, req.version, &[])?;
+    let reset = req.query.bool("reset_interfaces")?;
+    if reset.is_some() && !req.version.has(Behaviour::ResetInterfaces) {
+        return Err(Fault::new(FaultKind::NotAcceptable, "\"reset_interfaces\" needs a newer API version."));
+    }
+    if reset == Some(true) && !patch.assigns("driver") {
+        return Err(Fault::invalid("\"reset_interfaces\" goes with a change of \"/driver\" only."));
+    }
+    let mut node = api.node_of_path(req).await?;
+    let id = node.id;
+    for _ in 0..ATTEMPTS {
+        let spec = patched(api, req, &patch, reset == Some(true), &node).await?;
+        let done = api.store.node_update_spec(id, node.revision, spec, Some(node.status.provision_state)).await;
+        match done {
+            Err(DbError::RevisionLost { .. } | DbError::StateChanged { .. }) => node = api.store.node_get(id).await?,
+            Err(e) => return Err(e.into()),
+            Ok(_) => {
+                api.conductor.node_changed(id);
+                let node = api.store.node_get(id).await?;
+                return view(api, req, &node, true, None).await;
+            }
+        }
+    }
+    Err(busy(id))
+}
+
+fn busy(id: NodeId) -> Fault {
+    Fault::new(FaultKind::NodeLocked, format!("Node {id} is being changed by others all the time; repeat the request."))
+}
+
+/// What the patch makes of the owner's columns of this node.
+async fn patched(api: &Api, req: &Req, patch: &Patch, reset: bool, node: &Node) -> Result<NodeSpec, Fault> {
+    node_rules::check_patchable(node, patch, req.version)?;
+    let mut doc: JsonMap = node_doc::document(&node.spec);
+    patch.apply(&mut doc)?;
+    if reset {
+        for kind in bessemer_model::interface::InterfaceKind::ALL {
+            let key = interface_key(*kind);
+            if !patch.touches(&key) {
+                doc.remove(&key);
+            }
+        }
+    }
+    let mut draft = node_doc::read(&doc, node.spec.clone())?;
+    draft.spec.parent_node = if patch.touches("parent_node") { parent(api, &draft).await? } else { node.spec.parent_node };
+    let Draft { mut spec, interfaces: chosen, .. } = draft;
+    node_rules::settle_patch(node, &mut spec, patch, req.version, &api.config.disallowed_enrollment_boot_modes)?;
+
+    let moved = spec.driver != node.spec.driver || spec.conductor_group != node.spec.conductor_group;
+    if moved || chosen != node.spec.interfaces.0 {
+        // A state that forbids the change is told before an implementation that does not exist.
+        if spec.driver == node.spec.driver {
+            node_rules::check_interfaces(node, &chosen)?;
+        }
+        spec.interfaces = interfaces::offer(api, &spec.conductor_group, &spec.driver).await?.complete(&chosen)?;
+        node_rules::check_interfaces(node, &spec.interfaces.0)?;
+    }
+    Ok(spec)
+}
+
+/// `DELETE /v1/nodes/{ident}`.
+pub(crate) async fn delete(api: &Api, req: &Req) -> Result<Reply, Fault> {
+    req.query.only(&[])?;
+    let node = api.node_of_path(req).await?;
+    node_rules::check_delete(&node, api.config.allow_deleting_available_nodes)?;
+    api.store.node_delete(node.id).await?;
+    api.conductor.node_changed(node.id);
+    Ok(Reply::no_content())
+}
+
+/// Changes the owner's columns in any state, again and again until nobody else wrote meanwhile.
+pub(crate) async fn rewrite(api: &Api, mut node: Node, change: impl Fn(&mut NodeSpec)) -> Result<(), Fault> {
+    let id = node.id;
+    for _ in 0..ATTEMPTS {
+        let mut spec = node.spec.clone();
+        change(&mut spec);
+        match api.store.node_update_spec(id, node.revision, spec, None).await {
+            Ok(_) => {
+                api.conductor.node_changed(id);
+                return Ok(());
+            }
+            Err(DbError::RevisionLost { .. }) => node = api.store.node_get(id).await?,
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Err(busy(id))
+}
+
+/// `PUT /v1/nodes/{ident}/maintenance`.
+pub(crate) async fn maintenance_set(api: &Api, req: &Req) -> Result<Reply, Fault> {
+    req.query.only(&["reason"])?;
+    let args = req.body.args()?;
+    args.only(&["reason"])?;
+    let reason = args.text("reason")?.map(str::to_owned).or_else(|| req.query.text("reason"));
+    let node = api.node_of_path(req).await?;
+    rewrite(api, node, |s| {
+        s.maintenance = true;
+        s.maintenance_reason.clone_from(&reason);
+    })
+    .await?;
+    Ok(Reply::accepted())
+}
+
+/// `DELETE /v1/nodes/{ident}/maintenance`.
+pub(crate) async fn maintenance_clear(api: &Api, req: &Req) -> Result<Reply, Fault> {
+    req.query.only(&[])?;
+    let node = api.node_of_path(req).await?;
+    rewrite(api, node, |s| {
+        s.maintenance = false;
+        s.maintenance_reason = None;
+        s.fault = None;
+    })
+    .await?;
+    Ok(Reply::accepted())
+}

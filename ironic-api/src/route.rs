@@ -1,0 +1,445 @@
+//! The table of routes (`api.md` section 17): path, methods, microversion, what an older client gets, and the handler's name.
+//!
+//! Rows only, beside [`find`]. `{}` stands for one segment. A path that is here but not with the method asked for is 405 with the
+//! `Allow` of its row; these values are part of the contract and do not always tell what the path takes.
+
+use std::sync::LazyLock;
+
+use bessemer_model::fault::FaultKind;
+
+use crate::{fault::Refusal, version::Version};
+
+/// A handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Op {
+    ApiRoot,
+    NodeList,
+    NodeDetail,
+    NodeCreate,
+    NodeShow,
+    NodePatch,
+    NodeDelete,
+    NodeValidate,
+    NodeValidateByQuery,
+    NodeChildren,
+    MaintenanceSet,
+    MaintenanceClear,
+    States,
+    PowerSet,
+    ProvisionSet,
+    RaidSet,
+    ConsoleShow,
+    BootModeSet,
+    SecureBootSet,
+    BootDeviceShow,
+    BootDeviceSet,
+    BootDeviceSupported,
+    InjectNmi,
+    TraitList,
+    TraitsSet,
+    TraitAdd,
+    TraitsClear,
+    TraitRemove,
+    HistoryList,
+    HistoryShow,
+    Inventory,
+    NodePorts,
+    NodePortsDetail,
+    /// An empty list below a node, under this key.
+    NodeEmpty(&'static str),
+    NodeVolume,
+    AllocationOfNode,
+    PortList,
+    PortDetail,
+    PortCreate,
+    PortShow,
+    PortPatch,
+    PortDelete,
+    DriverList,
+    DriverShow,
+    DriverProperties,
+    DriverRaid,
+    DriverMethods,
+    ConductorList,
+    ConductorShow,
+    VolumeRoot,
+    /// An empty list under this key, of a resource that is not built.
+    Empty(&'static str),
+    /// One of a resource that is not built, hence has none.
+    Absent(&'static str),
+    /// Not built.
+    NotBuilt(&'static str),
+    /// A request to a collection that must name one of it.
+    IdentMissing,
+    /// A request to one that must go to the collection.
+    IdentUnexpected,
+    Nothing,
+    Events,
+    Lookup,
+    Heartbeat,
+    ContinueInspection,
+    WrongMethodOnRoot,
+}
+
+/// What a client of an older microversion gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Below {
+    /// 404 in the handlers' shape.
+    NotFound,
+    /// 404 as if the path did not exist.
+    Unrouted,
+    /// 404 of the framework, with a reason.
+    Hidden,
+    /// 406.
+    NotAcceptable,
+    /// 405 of the framework, with a reason.
+    HiddenMethod,
+    /// 405 as if the path did not take the method; with this `Allow`.
+    NoMethod(&'static str),
+}
+
+/// One method of a path.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    method: &'static str,
+    since: u16,
+    below: Below,
+    pub op: Op,
+}
+
+impl Entry {
+    const fn since(mut self, since: u16, below: Below) -> Self {
+        self.since = since;
+        self.below = below;
+        self
+    }
+}
+
+const fn on(method: &'static str, op: Op) -> Entry {
+    Entry { method, since: 1, below: Below::NotFound, op }
+}
+const fn get(op: Op) -> Entry {
+    on("GET", op)
+}
+const fn post(op: Op) -> Entry {
+    on("POST", op)
+}
+const fn put(op: Op) -> Entry {
+    on("PUT", op)
+}
+const fn patch(op: Op) -> Entry {
+    on("PATCH", op)
+}
+const fn delete(op: Op) -> Entry {
+    on("DELETE", op)
+}
+const fn any(op: Op) -> Entry {
+    on("*", op)
+}
+
+/// One path.
+pub(crate) struct Place {
+    path: &'static str,
+    allow: &'static str,
+    /// A trailing slash leads nowhere.
+    exact: bool,
+    entries: &'static [Entry],
+}
+
+const fn at(path: &'static str, allow: &'static str, entries: &'static [Entry]) -> Place {
+    Place { path, allow, exact: false, entries }
+}
+const fn exactly(path: &'static str, allow: &'static str, entries: &'static [Entry]) -> Place {
+    Place { path, allow, exact: true, entries }
+}
+
+const ALL: &str = "DELETE, GET, PATCH, POST";
+const G: &str = "GET";
+const GDP: &str = "DELETE, GET, PUT";
+
+use Below::{Hidden, HiddenMethod, NoMethod, NotAcceptable, NotFound, Unrouted};
+
+#[rustfmt::skip]
+const PLACES: &[Place] = &[
+    at("", "GET, HEAD", &[get(Op::ApiRoot), on("HEAD", Op::ApiRoot), any(Op::WrongMethodOnRoot)]),
+
+    at("nodes", ALL, &[get(Op::NodeList), post(Op::NodeCreate), patch(Op::IdentMissing), delete(Op::IdentMissing)]),
+    exactly("nodes/detail", ALL, &[get(Op::NodeDetail)]),
+    at("nodes/validate", ALL, &[get(Op::NodeValidateByQuery)]),
+    at("nodes/{}", ALL, &[get(Op::NodeShow), patch(Op::NodePatch), delete(Op::NodeDelete), post(Op::IdentUnexpected)]),
+    at("nodes/{}/validate", ALL, &[get(Op::NodeValidate)]),
+    at("nodes/{}/maintenance", "DELETE, PUT", &[put(Op::MaintenanceSet), delete(Op::MaintenanceClear)]),
+    at("nodes/{}/states", G, &[get(Op::States)]),
+    at("nodes/{}/states/power", G, &[put(Op::PowerSet)]),
+    at("nodes/{}/states/provision", G, &[put(Op::ProvisionSet)]),
+    at("nodes/{}/states/raid", G, &[put(Op::RaidSet).since(12, NotAcceptable)]),
+    at("nodes/{}/states/console", "GET, PUT", &[get(Op::ConsoleShow), put(Op::NotBuilt("the console of a node"))]),
+    at("nodes/{}/states/boot_mode", G, &[put(Op::BootModeSet).since(76, NotFound)]),
+    at("nodes/{}/states/secure_boot", G, &[put(Op::SecureBootSet).since(76, NotFound)]),
+    at("nodes/{}/management", "", &[]),
+    at("nodes/{}/management/{}", "", &[]),
+    at("nodes/{}/management/boot_device", "", &[get(Op::BootDeviceShow), put(Op::BootDeviceSet)]),
+    at("nodes/{}/management/boot_device/supported", "", &[get(Op::BootDeviceSupported)]),
+    at("nodes/{}/management/inject_nmi", "", &[put(Op::InjectNmi).since(29, NotFound)]),
+    at("nodes/{}/management/indicators", "", &[get(Op::NodeEmpty("indicators"))]),
+    at("nodes/{}/management/indicators/{}", "", &[get(Op::NotBuilt("indicators")), put(Op::NotBuilt("indicators"))]),
+    at("nodes/{}/vendor_passthru", "", &[any(Op::NotBuilt("vendor passthru"))]),
+    at("nodes/{}/vendor_passthru/{}", "", &[any(Op::NotBuilt("vendor passthru"))]),
+    at("nodes/{}/traits", GDP, &[
+        get(Op::TraitList).since(37, NotAcceptable),
+        put(Op::TraitsSet).since(37, NoMethod(ALL)),
+        delete(Op::TraitsClear).since(37, NoMethod(ALL)),
+    ]),
+    at("nodes/{}/traits/{}", GDP, &[
+        put(Op::TraitAdd).since(37, NoMethod(ALL)),
+        delete(Op::TraitRemove).since(37, NoMethod(ALL)),
+    ]),
+    at("nodes/{}/vifs", "DELETE, GET, POST", &[
+        get(Op::NodeEmpty("vifs")).since(28, Unrouted),
+        post(Op::NotBuilt("attaching VIFs")).since(28, Unrouted),
+        delete(Op::IdentMissing).since(28, Unrouted),
+    ]),
+    at("nodes/{}/vifs/{}", "DELETE, GET, POST", &[delete(Op::NotBuilt("detaching VIFs")).since(28, Unrouted)]),
+    at("nodes/{}/bios", G, &[get(Op::NodeEmpty("bios")).since(40, Unrouted)]),
+    at("nodes/{}/bios/{}", G, &[get(Op::Absent("BIOS setting")).since(40, Unrouted)]),
+    at("nodes/{}/firmware", G, &[get(Op::NodeEmpty("firmware")).since(86, Unrouted)]),
+    at("nodes/{}/history", G, &[get(Op::HistoryList).since(78, Unrouted)]),
+    at("nodes/{}/history/{}", G, &[get(Op::HistoryShow).since(78, Unrouted)]),
+    at("nodes/{}/inventory", G, &[get(Op::Inventory).since(81, Unrouted)]),
+    at("nodes/{}/children", G, &[get(Op::NodeChildren).since(83, Unrouted)]),
+    at("nodes/{}/children/{}", G, &[]),
+    at("nodes/{}/vmedia", "DELETE, GET, POST", &[
+        get(Op::NotBuilt("the list of virtual media")).since(93, Unrouted),
+        post(Op::NotBuilt("attaching virtual media")).since(89, Unrouted),
+        delete(Op::NotBuilt("detaching virtual media")).since(89, Unrouted),
+    ]),
+    at("nodes/{}/ports", ALL, &[get(Op::NodePorts), post(Op::IdentUnexpected), patch(Op::IdentUnexpected), delete(Op::IdentUnexpected)]),
+    exactly("nodes/{}/ports/detail", ALL, &[get(Op::NodePortsDetail)]),
+    at("nodes/{}/portgroups", ALL, &[get(Op::NodeEmpty("portgroups")).since(24, NotFound)]),
+    exactly("nodes/{}/portgroups/detail", ALL, &[get(Op::NodeEmpty("portgroups")).since(24, NotFound)]),
+    at("nodes/{}/volume", G, &[get(Op::NodeVolume).since(32, NotFound)]),
+    at("nodes/{}/volume/connectors", ALL, &[get(Op::NodeEmpty("connectors")).since(32, NotFound)]),
+    at("nodes/{}/volume/targets", ALL, &[get(Op::NodeEmpty("targets")).since(32, NotFound)]),
+    at("nodes/{}/allocation", "DELETE, GET", &[
+        get(Op::AllocationOfNode).since(52, NotFound),
+        delete(Op::AllocationOfNode).since(52, NotFound),
+    ]),
+
+    at("ports", ALL, &[get(Op::PortList), post(Op::PortCreate), patch(Op::IdentMissing), delete(Op::IdentMissing)]),
+    exactly("ports/detail", ALL, &[get(Op::PortDetail)]),
+    at("ports/detail/{}", ALL, &[get(Op::Nothing)]),
+    at("nodes/detail/{}", ALL, &[get(Op::Nothing)]),
+    at("ports/{}", ALL, &[get(Op::PortShow), patch(Op::PortPatch), delete(Op::PortDelete), post(Op::IdentUnexpected)]),
+
+    at("portgroups", ALL, &[
+        get(Op::Empty("portgroups")).since(23, NotFound),
+        post(Op::NotBuilt("creating port groups")).since(23, NotFound),
+        patch(Op::IdentMissing).since(23, NotFound),
+        delete(Op::IdentMissing).since(23, NotFound),
+    ]),
+    exactly("portgroups/detail", ALL, &[get(Op::Empty("portgroups")).since(23, NotFound)]),
+    at("portgroups/{}", ALL, &[
+        get(Op::Absent("Portgroup")).since(23, NotFound),
+        patch(Op::Absent("Portgroup")).since(23, NotFound),
+        delete(Op::Absent("Portgroup")).since(23, NotFound),
+    ]),
+    at("portgroups/{}/ports", ALL, &[get(Op::Absent("Portgroup")).since(24, NotFound)]),
+    exactly("portgroups/{}/ports/detail", ALL, &[get(Op::Absent("Portgroup")).since(24, NotFound)]),
+
+    at("chassis", ALL, &[get(Op::Empty("chassis")), post(Op::NotBuilt("creating chassis")), patch(Op::IdentMissing), delete(Op::IdentMissing)]),
+    exactly("chassis/detail", ALL, &[get(Op::Empty("chassis"))]),
+    at("chassis/{}", ALL, &[get(Op::Absent("Chassis")), patch(Op::Absent("Chassis")), delete(Op::Absent("Chassis"))]),
+    at("chassis/{}/nodes", ALL, &[get(Op::Absent("Chassis"))]),
+    exactly("chassis/{}/nodes/detail", ALL, &[get(Op::Absent("Chassis"))]),
+
+    at("drivers", G, &[get(Op::DriverList)]),
+    at("drivers/properties", G, &[get(Op::IdentMissing)]),
+    at("drivers/{}", G, &[get(Op::DriverShow)]),
+    at("drivers/{}/properties", G, &[get(Op::DriverProperties)]),
+    at("drivers/{}/raid", "", &[]),
+    at("drivers/{}/raid/logical_disk_properties", "", &[get(Op::DriverRaid).since(12, NotAcceptable)]),
+    at("drivers/{}/vendor_passthru/methods", "", &[get(Op::DriverMethods)]),
+    at("drivers/{}/vendor_passthru", "", &[any(Op::NotBuilt("vendor passthru"))]),
+    at("drivers/{}/vendor_passthru/{}", "", &[any(Op::NotBuilt("vendor passthru"))]),
+
+    at("volume", G, &[get(Op::VolumeRoot).since(32, NotFound)]),
+    at("volume/connectors", ALL, &[
+        get(Op::Empty("connectors")).since(32, NotFound),
+        post(Op::NotBuilt("creating volume connectors")).since(32, NotFound),
+        patch(Op::IdentMissing).since(32, NotFound),
+        delete(Op::IdentMissing).since(32, NotFound),
+    ]),
+    at("volume/connectors/{}", ALL, &[
+        get(Op::Absent("Volume connector")).since(32, NotFound),
+        patch(Op::Absent("Volume connector")).since(32, NotFound),
+        delete(Op::Absent("Volume connector")).since(32, NotFound),
+    ]),
+    at("volume/targets", ALL, &[
+        get(Op::Empty("targets")).since(32, NotFound),
+        post(Op::NotBuilt("creating volume targets")).since(32, NotFound),
+        patch(Op::IdentMissing).since(32, NotFound),
+        delete(Op::IdentMissing).since(32, NotFound),
+    ]),
+    at("volume/targets/{}", ALL, &[
+        get(Op::Absent("Volume target")).since(32, NotFound),
+        patch(Op::Absent("Volume target")).since(32, NotFound),
+        delete(Op::Absent("Volume target")).since(32, NotFound),
+    ]),
+
+    at("conductors", G, &[get(Op::ConductorList).since(49, NotFound)]),
+    at("conductors/{}", G, &[get(Op::ConductorShow).since(49, NotFound)]),
+
+    at("allocations", ALL, &[
+        get(Op::Empty("allocations")).since(52, Hidden),
+        post(Op::NotBuilt("creating allocations")).since(52, HiddenMethod),
+        patch(Op::IdentMissing).since(57, HiddenMethod),
+        delete(Op::IdentMissing).since(52, HiddenMethod),
+    ]),
+    at("allocations/{}", ALL, &[
+        get(Op::Absent("Allocation")).since(52, Hidden),
+        patch(Op::Absent("Allocation")).since(57, HiddenMethod),
+        delete(Op::Absent("Allocation")).since(52, HiddenMethod),
+    ]),
+    at("deploy_templates", ALL, &[
+        get(Op::Empty("deploy_templates")).since(55, Hidden),
+        post(Op::NotBuilt("creating deploy templates")).since(55, HiddenMethod),
+        patch(Op::IdentMissing).since(55, HiddenMethod),
+        delete(Op::IdentMissing).since(55, HiddenMethod),
+    ]),
+    at("deploy_templates/{}", ALL, &[
+        get(Op::Absent("Deploy template")).since(55, Hidden),
+        patch(Op::Absent("Deploy template")).since(55, HiddenMethod),
+        delete(Op::Absent("Deploy template")).since(55, HiddenMethod),
+    ]),
+    at("runbooks", ALL, &[
+        get(Op::Empty("runbooks")).since(92, Hidden),
+        post(Op::NotBuilt("creating runbooks")).since(92, HiddenMethod),
+        patch(Op::IdentMissing).since(92, HiddenMethod),
+        delete(Op::IdentMissing).since(92, HiddenMethod),
+    ]),
+    at("runbooks/{}", ALL, &[
+        get(Op::Absent("Runbook")).since(92, Hidden),
+        patch(Op::Absent("Runbook")).since(92, HiddenMethod),
+        delete(Op::Absent("Runbook")).since(92, HiddenMethod),
+    ]),
+    at("runbooks/{}/traits", GDP, &[any(Op::Absent("Runbook")).since(112, Hidden)]),
+    at("runbooks/{}/traits/{}", GDP, &[any(Op::Absent("Runbook")).since(112, Hidden)]),
+    at("inspection_rules", ALL, &[
+        get(Op::Empty("inspection_rules")).since(96, NotFound),
+        post(Op::NotBuilt("creating inspection rules")).since(96, HiddenMethod),
+        patch(Op::IdentMissing).since(96, HiddenMethod),
+        delete(Op::IdentMissing).since(96, HiddenMethod),
+    ]),
+    at("inspection_rules/{}", ALL, &[
+        get(Op::Absent("Inspection rule")).since(96, NotFound),
+        patch(Op::Absent("Inspection rule")).since(96, HiddenMethod),
+        delete(Op::Absent("Inspection rule")).since(96, HiddenMethod),
+    ]),
+
+    at("shards", G, &[get(Op::NotBuilt("the list of shards")).since(82, NotFound)]),
+    at("shards/{}", G, &[get(Op::Nothing)]),
+    at("events", "POST", &[post(Op::Events).since(54, NotFound)]),
+
+    at("lookup", G, &[get(Op::Lookup).since(22, NotFound)]),
+    at("heartbeat", "POST", &[post(Op::IdentMissing)]),
+    at("heartbeat/{}", "POST", &[post(Op::Heartbeat).since(22, NotFound)]),
+    at("continue_inspection", "POST", &[post(Op::ContinueInspection)]),
+];
+
+/// Places by number of segments.
+static BY_LENGTH: LazyLock<Vec<Vec<(Vec<&'static str>, &'static Place)>>> = LazyLock::new(|| {
+    let mut out: Vec<Vec<_>> = Vec::new();
+    for p in PLACES {
+        let segments: Vec<&str> = p.path.split('/').filter(|s| !s.is_empty()).collect();
+        if out.len() <= segments.len() {
+            out.resize_with(segments.len() + 1, Vec::new);
+        }
+        if let Some(slot) = out.get_mut(segments.len()) {
+            slot.push((segments, p));
+        }
+    }
+    // A fixed segment wins over a variable one, the leftmost first.
+    for slot in &mut out {
+        slot.sort_by_key(|(s, _)| s.iter().map(|s| *s == "{}").collect::<Vec<_>>());
+    }
+    out
+});
+
+/// Why a path leads to no handler.
+#[derive(Debug)]
+pub(crate) enum Lost {
+    /// Refused by the framework.
+    Refused(Refusal),
+    /// Refused by the resource.
+    Fault(FaultKind),
+}
+
+/// The handler of a method and path (segments below `/v1`, decoded), with the variable segments.
+pub(crate) fn find(method: &str, segments: &[String], slash: bool, version: Version) -> Result<(Op, Vec<String>), Lost> {
+    let place = BY_LENGTH.get(segments.len()).and_then(|places| {
+        places.iter().find(|(pattern, _)| pattern.iter().zip(segments).all(|(p, s)| *p == "{}" || p == s))
+    });
+    let Some((pattern, place)) = place else {
+        // Below a collection that exists, what is left over counts as an unexpected argument.
+        let collection = segments.first().is_some_and(|s| PLACES.iter().any(|p| p.path == s));
+        return Err(if collection { Lost::Fault(FaultKind::InvalidParameterValue) } else { Lost::Refused(Refusal::Unrouted) });
+    };
+    let entry = place
+        .entries
+        .iter()
+        .find(|e| e.method == method || e.method == "*")
+        .ok_or(Lost::Refused(Refusal::Method(place.allow)))?;
+    if place.exact && slash {
+        return Err(Lost::Fault(FaultKind::NotFound));
+    }
+    if !version.knows_route(entry.since) {
+        return Err(match entry.below {
+            Below::NotFound => Lost::Fault(FaultKind::NotFound),
+            Below::Unrouted => Lost::Refused(Refusal::Unrouted),
+            Below::Hidden => Lost::Refused(Refusal::Hidden),
+            Below::NotAcceptable => Lost::Fault(FaultKind::NotAcceptable),
+            Below::HiddenMethod => Lost::Refused(Refusal::HiddenMethod),
+            Below::NoMethod(allow) => Lost::Refused(Refusal::Method(allow)),
+        });
+    }
+    let params = pattern.iter().zip(segments).filter(|(p, _)| **p == "{}").map(|(_, s)| s.clone()).collect();
+    Ok((entry.op, params))
+}
+
+/// Whether the path is answered without authentication (`api.md` section 1.2).
+pub(crate) fn is_public(segments: &[String]) -> bool {
+    let bare = |s: &str| s.strip_suffix(".json").or_else(|| s.strip_suffix(".xml")).unwrap_or(s).to_owned();
+    match segments {
+        [] => true,
+        [one] => matches!(bare(one).as_str(), "lookup" | "continue_inspection"),
+        [first, id] => {
+            first == "heartbeat" && bare(id).bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(p: &str) -> Vec<String> {
+        p.split('/').filter(|s| !s.is_empty()).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn fixed_segments_win_over_variable_ones() {
+        let at = |m, p| find(m, &path(p), false, Version::MAX).map(|(op, _)| op).ok();
+        assert_eq!(at("GET", "nodes/detail"), Some(Op::NodeDetail));
+        assert_eq!(at("GET", "nodes/one"), Some(Op::NodeShow));
+        assert_eq!(at("GET", "nodes/one/management/boot_device"), Some(Op::BootDeviceShow));
+        assert_eq!(at("GET", "drivers/x/vendor_passthru/methods"), Some(Op::DriverMethods));
+    }
+
+    #[test]
+    fn every_route_of_the_oldest_and_newest_microversion_is_known() {
+        let line = |p: &Place, e: &Entry| format!("{} /v1/{} since 1.{} else {:?} -> {:?}", e.method, p.path, e.since, e.below, e.op);
+        let lines: Vec<_> = PLACES.iter().flat_map(|p| p.entries.iter().map(move |e| line(p, e))).collect();
+        insta::assert_snapshot!(lines.join("\n"));
+    }
+}

@@ -1,0 +1,291 @@
+//! The one entry point: everything that a request passes before and after its handler, in the order of `api.md` section 1.3.
+//!
+//! Dispatch goes by the table in `route.rs`, not by axum's router: paths, `Allow` values and microversions are one contract there.
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use axum::{Router, body::Body as AxumBody, extract::State};
+use bessemer_db::Store;
+use bessemer_model::fault::{Fault, FaultKind};
+use bessemer_rpc::{ConductorApi, RequestCx};
+use bytes::Bytes;
+use futures::FutureExt;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
+use http_body_util::{BodyExt, Limited};
+use percent_encoding::percent_decode_str;
+
+use crate::{
+    auth::{self, Caller},
+    body::{Body, json_depth},
+    config::ApiConfig,
+    fault::{Refusal, fault_response, refusal_response, root_version_response, unauthorized_response},
+    heartbeat, inspection, lookup,
+    query::Query,
+    reply::Reply,
+    request::{Api, Req},
+    resource::{conductor, driver, history, node, node_states, node_sub, node_write, placeholder, port, port_write, provision, root},
+    ring::Ring,
+    route::{self, Lost, Op},
+    version::{Behaviour, Version, negotiate, version_headers},
+};
+
+/// The whole API as an axum router.
+pub fn router(config: ApiConfig, store: Store, conductor: Arc<dyn ConductorApi>) -> Router {
+    let api = Arc::new(Api { ring: Ring::new(store.clone()), config, store, conductor });
+    Router::new().fallback(serve).with_state(api)
+}
+
+async fn serve(State(api): State<Arc<Api>>, request: Request<AxumBody>) -> Response<AxumBody> {
+    if request.method() == Method::OPTIONS {
+        return Response::new(AxumBody::empty());
+    }
+    let request_id = format!("req-{}", uuid::Uuid::new_v4());
+    let method = request.method().clone();
+    let (parts, body) = request.into_parts();
+    let work = AssertUnwindSafe(answer(&api, parts, body, &request_id)).catch_unwind();
+    let mut response = match work.await {
+        Ok(r) => r,
+        Err(_) => {
+            tracing::error!(request_id, "a handler panicked");
+            fault_response(&Fault::internal("a handler panicked"), &request_id)
+        }
+    };
+    if let Ok(id) = HeaderValue::from_str(&request_id) {
+        response.headers_mut().insert("openstack-request-id", id.clone());
+        response.headers_mut().insert("x-openstack-request-id", id);
+    }
+    if method == Method::HEAD {
+        *response.body_mut() = Bytes::new();
+    }
+    response.map(AxumBody::from)
+}
+
+/// A path below the service root.
+struct Path {
+    segments: Vec<String>,
+    /// It ended with a slash.
+    slash: bool,
+    /// It is `/`, not below `/v1`.
+    service_root: bool,
+}
+
+fn parse_path(raw: &str) -> Result<Path, Refusal> {
+    let mut segments = Vec::new();
+    for s in raw.trim_start_matches('/').split('/') {
+        let s = percent_decode_str(s).decode_utf8().map_err(|_| Refusal::PathEncoding)?;
+        if s.contains('\0') {
+            return Err(Refusal::PathCharacter);
+        }
+        segments.push(s.into_owned());
+    }
+    let slash = segments.last().is_some_and(String::is_empty);
+    if slash {
+        segments.pop();
+    }
+    let service_root = segments.is_empty();
+    if segments.first().is_some_and(|s| s == "v1") {
+        segments.remove(0);
+    }
+    Ok(Path { segments, slash, service_root })
+}
+
+async fn answer(api: &Api, parts: Parts, body: AxumBody, request_id: &str) -> Response<Bytes> {
+    if parts.uri.path() == "/healthcheck" {
+        return healthcheck(api).await;
+    }
+    let mut path = match parse_path(parts.uri.path()) {
+        Ok(p) => p,
+        Err(r) => return refusal_response(&r),
+    };
+    let caller = if route::is_public(&path.segments) {
+        Caller::default()
+    } else {
+        match auth::authenticate(&api.config.auth, &parts.headers).await {
+            Ok(c) => c,
+            Err(e) => return unauthorized_response(&e.message, e.parsable),
+        }
+    };
+    let (version, explicit) = match negotiate(&parts.headers) {
+        Ok(v) => v,
+        Err(r) if path.service_root => return root_version_response(&r),
+        Err(r) => return refusal_response(&Refusal::Version(r)),
+    };
+    let base = base_url(api, &parts);
+    if path.service_root {
+        return finish(root::service(&base), version, request_id);
+    }
+    let suffix_cut = explicit && version.has(Behaviour::JsonSuffix) && cut_suffix(&mut path);
+
+    let (op, params) = match route::find(parts.method.as_str(), &path.segments, path.slash, version) {
+        Ok(found) => found,
+        Err(Lost::Refused(r)) => return refusal_response(&r),
+        Err(Lost::Fault(kind)) => return finish(Err(lost(kind, parts.uri.path())), version, request_id),
+    };
+    if !accepts_json(&parts.headers) {
+        return refusal_response(&Refusal::Accept);
+    }
+    let body = match read_body(api, op, &parts.headers, body).await {
+        Ok(b) => b,
+        Err(r) => return refusal_response(&r),
+    };
+    let query = match Query::parse(parts.uri.query()) {
+        Ok(q) => q,
+        Err(f) => return finish(Err(f), version, request_id),
+    };
+    let cx = RequestCx { request_id: request_id.to_owned(), user: caller.user, project: caller.project };
+    let req = Req { version, params, query, body, base, cx, suffix_cut };
+    finish(dispatch(api, &req, op).await, version, request_id)
+}
+
+fn lost(kind: FaultKind, path: &str) -> Fault {
+    let path: String = path.chars().take(200).collect();
+    let text = match kind {
+        FaultKind::NotAcceptable => format!("{path} needs a newer API version."),
+        FaultKind::InvalidParameterValue => format!("{path}: unexpected arguments."),
+        _ => format!("{path} could not be found."),
+    };
+    Fault::new(kind, text)
+}
+
+fn finish(result: Result<Reply, Fault>, version: Version, request_id: &str) -> Response<Bytes> {
+    let mut response = match result {
+        Ok(reply) => reply.into_response(),
+        Err(fault) => fault_response(&fault, request_id),
+    };
+    version_headers(response.headers_mut(), version);
+    response
+}
+
+async fn healthcheck(api: &Api) -> Response<Bytes> {
+    let ok = api.store.ping().await.is_ok();
+    let mut r = Response::new(Bytes::from_static(if ok { b"OK" } else { b"UNAVAILABLE" }));
+    *r.status_mut() = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    r.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    r
+}
+
+fn base_url(api: &Api, parts: &Parts) -> String {
+    if let Some(p) = &api.config.public_endpoint {
+        return p.trim_end_matches('/').to_owned();
+    }
+    let host = parts.headers.get(header::HOST).and_then(|h| h.to_str().ok()).filter(|h| h.len() <= 255);
+    let scheme = parts.uri.scheme_str().unwrap_or("http");
+    match host.or_else(|| parts.uri.authority().map(http::uri::Authority::as_str)) {
+        Some(h) => format!("{scheme}://{h}"),
+        None => format!("{scheme}://localhost"),
+    }
+}
+
+fn cut_suffix(path: &mut Path) -> bool {
+    let cut = path.segments.last().and_then(|s| s.strip_suffix(".json")).filter(|s| !s.is_empty()).map(str::to_owned);
+    match (cut, path.segments.last_mut()) {
+        (Some(bare), Some(last)) => {
+            *last = bare;
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Whether the client takes `application/json`; saying nothing takes everything.
+fn accepts_json(headers: &HeaderMap) -> bool {
+    let mut said = false;
+    for value in headers.get_all(header::ACCEPT) {
+        let Ok(value) = value.to_str() else { continue };
+        for range in value.split(',').map(|r| r.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()).filter(|r| !r.is_empty()) {
+            said = true;
+            if matches!(range.as_str(), "application/json" | "application/*" | "*/*") {
+                return true;
+            }
+        }
+    }
+    !said
+}
+
+async fn read_body(api: &Api, op: Op, headers: &HeaderMap, body: AxumBody) -> Result<Body, Refusal> {
+    let limits = &api.config.limits;
+    let max = match op {
+        Op::ProvisionSet => limits.provision,
+        Op::ContinueInspection => limits.inspection,
+        _ => limits.general,
+    };
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
+    if announced.is_some_and(|n| n > max as u64) {
+        return Err(Refusal::BodySize(max));
+    }
+    let bytes = Limited::new(body, max).collect().await.map_err(|_| Refusal::BodySize(max))?.to_bytes();
+    let media_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok())
+        .map(|v| v.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    if json_depth(&bytes) > limits.depth {
+        return Err(Refusal::BodyDepth(limits.depth));
+    }
+    Ok(Body { bytes, media_type })
+}
+
+async fn dispatch(api: &Api, req: &Req, op: Op) -> Result<Reply, Fault> {
+    match op {
+        Op::ApiRoot => root::version(req),
+        Op::WrongMethodOnRoot => Err(Fault::new(FaultKind::MethodNotAllowed, "The version root takes GET only.")),
+        Op::NodeList => node::list(api, req).await,
+        Op::NodeDetail => node::list_detail(api, req).await,
+        Op::NodeShow => node::show(api, req).await,
+        Op::NodeCreate => node_write::create(api, req).await,
+        Op::NodePatch => node_write::patch(api, req).await,
+        Op::NodeDelete => node_write::delete(api, req).await,
+        Op::MaintenanceSet => node_write::maintenance_set(api, req).await,
+        Op::MaintenanceClear => node_write::maintenance_clear(api, req).await,
+        Op::NodeValidate => node_sub::validate(api, req).await,
+        Op::NodeValidateByQuery => node_sub::validate_by_query(api, req).await,
+        Op::NodeChildren => node_sub::children(api, req).await,
+        Op::States => node_states::show(api, req).await,
+        Op::PowerSet => node_states::power(api, req).await,
+        Op::ProvisionSet => provision::set(api, req).await,
+        Op::RaidSet => node_states::raid(api, req).await,
+        Op::ConsoleShow => node_states::console(api, req).await,
+        Op::BootModeSet => node_states::boot_mode(api, req).await,
+        Op::SecureBootSet => node_states::secure_boot(api, req).await,
+        Op::BootDeviceShow => node_sub::boot_device(api, req).await,
+        Op::BootDeviceSet => node_sub::boot_device_set(api, req).await,
+        Op::BootDeviceSupported => node_sub::boot_device_supported(api, req).await,
+        Op::InjectNmi => node_sub::inject_nmi(api, req).await,
+        Op::TraitList => node_sub::traits(api, req).await,
+        Op::TraitsSet => node_sub::traits_set(api, req).await,
+        Op::TraitAdd => node_sub::trait_add(api, req).await,
+        Op::TraitsClear => node_sub::traits_clear(api, req).await,
+        Op::TraitRemove => node_sub::trait_remove(api, req).await,
+        Op::HistoryList => history::list(api, req).await,
+        Op::HistoryShow => history::show(api, req).await,
+        Op::Inventory => node_sub::inventory(api, req).await,
+        Op::NodePorts => port::list_of_node(api, req, false).await,
+        Op::NodePortsDetail => port::list_of_node(api, req, true).await,
+        Op::NodeEmpty(key) => placeholder::empty_of_node(api, req, key).await,
+        Op::NodeVolume => placeholder::volume_of_node(api, req).await,
+        Op::AllocationOfNode => placeholder::allocation_of_node(api, req).await,
+        Op::PortList => port::list(api, req).await,
+        Op::PortDetail => port::list_detail(api, req).await,
+        Op::PortShow => port::show(api, req).await,
+        Op::PortCreate => port_write::create(api, req).await,
+        Op::PortPatch => port_write::patch(api, req).await,
+        Op::PortDelete => port_write::delete(api, req).await,
+        Op::DriverList => driver::list(api, req).await,
+        Op::DriverShow => driver::show(api, req).await,
+        Op::DriverProperties => driver::properties(api, req).await,
+        Op::DriverRaid => driver::raid(api, req).await,
+        Op::DriverMethods => driver::methods(api, req).await,
+        Op::ConductorList => conductor::list(api, req).await,
+        Op::ConductorShow => conductor::show(api, req).await,
+        Op::VolumeRoot => placeholder::volume(req),
+        Op::Empty(key) => placeholder::empty(key),
+        Op::Absent(what) => placeholder::absent(req, what),
+        Op::NotBuilt(what) => Err(Fault::not_built(what)),
+        Op::IdentMissing => Err(Fault::missing("Missing mandatory parameter: the identity of the resource belongs in the path.")),
+        Op::IdentUnexpected => Err(Fault::invalid("Unexpected arguments: send this request to the collection.")),
+        Op::Nothing => Err(Fault::new(FaultKind::NotFound, "The resource could not be found.")),
+        Op::Events => placeholder::events(req),
+        Op::Lookup => lookup::lookup(api, req).await,
+        Op::Heartbeat => heartbeat::heartbeat(api, req).await,
+        Op::ContinueInspection => inspection::continue_inspection(api, req).await,
+    }
+}

@@ -1,0 +1,224 @@
+//! Fields of every resource and the microversion that brought each (`api.md` sections 3.3, 3.7, 4, 7 and 8).
+//!
+//! Rows only. A field is read and written from the same microversion on.
+
+use super::table::MAX;
+
+/// May be given when creating.
+pub const CREATE: u8 = 1;
+/// First segment of a path in a patch.
+pub const PATCH: u8 = 2;
+/// Only shown: cannot be asked for with `?fields=` and is left out when fields are asked for (`links` is always shown).
+pub const SHOWN: u8 = 4;
+/// Cannot be sorted by.
+pub const UNSORTABLE: u8 = 8;
+/// A patch may name it below its microversion (the answer does not show it).
+pub const OPEN_PATCH: u8 = 16;
+
+/// One row.
+#[derive(Clone, Copy, Debug)]
+pub struct FieldRule {
+    /// Name on the wire.
+    pub name: &'static str,
+    pub(super) since: u16,
+    pub(super) flags: u8,
+}
+
+impl FieldRule {
+    /// Whether the flag is set.
+    #[must_use]
+    pub const fn is(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+}
+
+macro_rules! resource {
+    ($(#[$doc:meta])* $resource:ident: $($variant:ident $wire:literal since $since:literal $($flag:ident)*;)*) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        #[allow(missing_docs, reason = "named after the fields")]
+        pub enum $resource { $($variant,)* }
+
+        impl super::FieldTable for $resource {
+            const ALL: &'static [Self] = &[$(Self::$variant,)*];
+            const RULES: &'static [FieldRule] = &[$(FieldRule { name: $wire, since: $since, flags: 0 $(| $flag)* },)*];
+            fn index(self) -> u8 { self as u8 }
+        }
+
+        const _: () = {
+            let mut i = 0;
+            let since: &[u16] = &[$($since,)*];
+            assert!(since.len() <= 128, "a field set is a u128");
+            while i < since.len() {
+                assert!(since[i] >= 1 && since[i] <= MAX);
+                i += 1;
+            }
+        };
+    };
+}
+
+resource! {
+    /// Fields of a node.
+    NodeField:
+    Uuid "uuid" since 1 CREATE;
+    CreatedAt "created_at" since 1 SHOWN;
+    UpdatedAt "updated_at" since 1 SHOWN;
+    Name "name" since 5 CREATE PATCH;
+    Driver "driver" since 1 CREATE PATCH;
+    DriverInfo "driver_info" since 1 CREATE PATCH UNSORTABLE;
+    DriverInternalInfo "driver_internal_info" since 3 UNSORTABLE;
+    Properties "properties" since 1 CREATE PATCH UNSORTABLE;
+    Extra "extra" since 1 CREATE PATCH UNSORTABLE;
+    InstanceInfo "instance_info" since 1 CREATE PATCH UNSORTABLE;
+    InstanceUuid "instance_uuid" since 1 CREATE PATCH;
+    InstanceName "instance_name" since 104 CREATE PATCH;
+    ChassisUuid "chassis_uuid" since 1 CREATE PATCH UNSORTABLE;
+    PowerState "power_state" since 1;
+    TargetPowerState "target_power_state" since 1;
+    ProvisionState "provision_state" since 1;
+    TargetProvisionState "target_provision_state" since 1;
+    ProvisionUpdatedAt "provision_updated_at" since 1;
+    LastError "last_error" since 1;
+    Maintenance "maintenance" since 1 CREATE PATCH;
+    MaintenanceReason "maintenance_reason" since 1;
+    Fault "fault" since 42;
+    Reservation "reservation" since 1;
+    ConsoleEnabled "console_enabled" since 1 CREATE;
+    InspectionStartedAt "inspection_started_at" since 6;
+    InspectionFinishedAt "inspection_finished_at" since 6;
+    CleanStep "clean_step" since 7 UNSORTABLE;
+    DeployStep "deploy_step" since 44 UNSORTABLE;
+    ServiceStep "service_step" since 87 UNSORTABLE;
+    RaidConfig "raid_config" since 12 UNSORTABLE;
+    TargetRaidConfig "target_raid_config" since 12 UNSORTABLE;
+    ResourceClass "resource_class" since 21 CREATE PATCH;
+    NetworkInterface "network_interface" since 20 CREATE PATCH;
+    BootInterface "boot_interface" since 31 CREATE PATCH;
+    ConsoleInterface "console_interface" since 31 CREATE PATCH;
+    DeployInterface "deploy_interface" since 31 CREATE PATCH;
+    InspectInterface "inspect_interface" since 31 CREATE PATCH;
+    ManagementInterface "management_interface" since 31 CREATE PATCH;
+    PowerInterface "power_interface" since 31 CREATE PATCH;
+    RaidInterface "raid_interface" since 31 CREATE PATCH;
+    VendorInterface "vendor_interface" since 31 CREATE PATCH;
+    StorageInterface "storage_interface" since 33 CREATE PATCH;
+    RescueInterface "rescue_interface" since 38 CREATE PATCH;
+    BiosInterface "bios_interface" since 40 CREATE PATCH;
+    FirmwareInterface "firmware_interface" since 86 CREATE PATCH;
+    Traits "traits" since 37 UNSORTABLE;
+    ConductorGroup "conductor_group" since 46 CREATE PATCH;
+    AutomatedClean "automated_clean" since 47 CREATE PATCH;
+    Protected "protected" since 48 PATCH;
+    ProtectedReason "protected_reason" since 48 PATCH;
+    Conductor "conductor" since 49 UNSORTABLE;
+    Owner "owner" since 50 CREATE PATCH;
+    Description "description" since 51 CREATE PATCH;
+    AllocationUuid "allocation_uuid" since 52 UNSORTABLE;
+    Retired "retired" since 61 CREATE PATCH;
+    RetiredReason "retired_reason" since 61 CREATE PATCH;
+    Lessee "lessee" since 65 CREATE PATCH;
+    NetworkData "network_data" since 66 CREATE PATCH UNSORTABLE;
+    BootMode "boot_mode" since 75;
+    SecureBoot "secure_boot" since 75;
+    Shard "shard" since 82 CREATE PATCH;
+    ParentNode "parent_node" since 83 CREATE PATCH;
+    DisablePowerOff "disable_power_off" since 95 CREATE PATCH;
+    Health "health" since 109;
+    Links "links" since 1 SHOWN;
+    Ports "ports" since 1 SHOWN;
+    States "states" since 14 SHOWN;
+    Portgroups "portgroups" since 24 SHOWN;
+    Volume "volume" since 32 SHOWN;
+}
+
+resource! {
+    /// Fields of `GET states`.
+    StatesField:
+    ConsoleEnabled "console_enabled" since 1;
+    LastError "last_error" since 1;
+    PowerState "power_state" since 1;
+    ProvisionState "provision_state" since 1;
+    TargetPowerState "target_power_state" since 1;
+    TargetProvisionState "target_provision_state" since 1;
+    ProvisionUpdatedAt "provision_updated_at" since 1;
+    RaidConfig "raid_config" since 12;
+    TargetRaidConfig "target_raid_config" since 12;
+    BootMode "boot_mode" since 75;
+    SecureBoot "secure_boot" since 75;
+}
+
+resource! {
+    /// Fields of a port.
+    PortField:
+    Uuid "uuid" since 1 CREATE;
+    CreatedAt "created_at" since 1 SHOWN;
+    UpdatedAt "updated_at" since 1 SHOWN;
+    Address "address" since 1 CREATE PATCH;
+    NodeUuid "node_uuid" since 1 CREATE PATCH;
+    Extra "extra" since 1 CREATE PATCH UNSORTABLE;
+    InternalInfo "internal_info" since 18 UNSORTABLE;
+    LocalLinkConnection "local_link_connection" since 19 CREATE PATCH UNSORTABLE;
+    PxeEnabled "pxe_enabled" since 19 CREATE PATCH;
+    PortgroupUuid "portgroup_uuid" since 24 CREATE PATCH;
+    PhysicalNetwork "physical_network" since 34 CREATE PATCH;
+    IsSmartnic "is_smartnic" since 53 CREATE PATCH;
+    Name "name" since 88 CREATE PATCH;
+    Description "description" since 97 CREATE PATCH OPEN_PATCH;
+    Vendor "vendor" since 100 CREATE PATCH OPEN_PATCH;
+    Category "category" since 101 CREATE PATCH OPEN_PATCH;
+    AvailableForDynamicPortgroup "available_for_dynamic_portgroup" since 111 CREATE PATCH OPEN_PATCH;
+    Links "links" since 1 SHOWN;
+}
+
+resource! {
+    /// Fields of a conductor.
+    ConductorField:
+    Hostname "hostname" since 49;
+    ConductorGroup "conductor_group" since 49;
+    Alive "alive" since 49 UNSORTABLE;
+    Drivers "drivers" since 49 UNSORTABLE;
+    CreatedAt "created_at" since 49 SHOWN;
+    UpdatedAt "updated_at" since 49 SHOWN;
+    Links "links" since 49 SHOWN;
+}
+
+resource! {
+    /// Fields of a driver. The two of each interface kind are one row.
+    DriverField:
+    Name "name" since 1;
+    Hosts "hosts" since 1;
+    Links "links" since 1 SHOWN;
+    Properties "properties" since 14;
+    Type "type" since 30;
+    Boot "boot" since 30;
+    Console "console" since 30;
+    Deploy "deploy" since 30;
+    Inspect "inspect" since 30;
+    Management "management" since 30;
+    Network "network" since 30;
+    Power "power" since 30;
+    Raid "raid" since 30;
+    Vendor "vendor" since 30;
+    Storage "storage" since 33;
+    Rescue "rescue" since 38;
+    Bios "bios" since 40;
+    Firmware "firmware" since 86;
+}
+
+resource! {
+    /// Fields of a history entry.
+    HistoryField:
+    Uuid "uuid" since 78;
+    CreatedAt "created_at" since 78;
+    Severity "severity" since 78;
+    Event "event" since 78;
+    EventType "event_type" since 78;
+    Conductor "conductor" since 78;
+    User "user" since 78;
+    Project "project" since 113;
+    State "state" since 115;
+    TargetProvisionState "target_provision_state" since 115;
+    DurationSeconds "duration_seconds" since 115;
+    Links "links" since 78 SHOWN;
+}
