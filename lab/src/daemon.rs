@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 
 use crate::enter::Lab;
-use crate::http;
 use crate::netns::{ADDRESS, BRIDGE};
 use crate::tool::{self, Guarded, command};
+use crate::{http, peers};
 
 /// Port of the API.
 pub const API_PORT: u16 = 6385;
@@ -45,6 +45,8 @@ host_ip = "{ADDRESS}"
 port = {API_PORT}
 
 [conductor]
+state_dir = "{state}"
+file_url_allowed_paths = ["{cache}"]
 deploy_kernel = "file://{kernel}"
 deploy_ramdisk = "file://{ramdisk}"
 automated_clean = true
@@ -56,6 +58,8 @@ connection = "{database}"
 interface = "{BRIDGE}"
 http_port = {BOOT_PORT}
 {more}"#,
+            state = state.display(),
+            cache = peers::cache().display(),
             kernel = self.kernel.display(),
             ramdisk = self.ramdisk.display(),
             more = self.more,
