@@ -202,7 +202,6 @@ impl BootSource for MemorySource {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::config::AddressRange;

@@ -117,7 +117,6 @@ mod bytes_as_base64 {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

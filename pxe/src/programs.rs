@@ -150,7 +150,6 @@ fn relative_path(name: &str) -> Result<PathBuf, ProgramError> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -120,7 +120,6 @@ fn local() -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::plan::{FileRef, Nonce};

@@ -1,6 +1,8 @@
 //! Real firmware's recorded packets, replayed against the responder: the fields of our answers must be those that booted
 //! it. The recordings' other side was dnsmasq or a small script at 172.30.0.1.
 
+#![allow(clippy::unwrap_used)]
+
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
@@ -57,11 +59,14 @@ fn responder(frames: &[Frame], mode: DhcpMode) -> Responder {
     Responder::new(Arc::new(source), vec![network(mode)], 8080)
 }
 
+/// A client's packet, our answer, and the recorded answer with its frame.
+type Exchange = (Packet, Option<Outgoing>, Option<(Packet, Frame)>);
+
 /// Replays the client's frames and pairs each with our answer and the recorded one.
-async fn replay(name: &str, mode: DhcpMode) -> Vec<(Packet, Option<Outgoing>, Option<(Packet, Frame)>)> {
+async fn replay(name: &str, mode: DhcpMode) -> Vec<Exchange> {
     let frames = load(name);
     let responder = responder(&frames, mode);
-    let mut pairs: Vec<(Packet, Option<Outgoing>, Option<(Packet, Frame)>)> = Vec::new();
+    let mut pairs: Vec<Exchange> = Vec::new();
     for frame in frames {
         let bytes = hex::decode(&frame.hex).unwrap();
         let packet = codec::decode(&bytes).unwrap();

@@ -1,5 +1,7 @@
 //! Hostile and truncated packets: each by name with the reaction that is right, then arbitrary bytes without end.
 
+#![allow(clippy::unwrap_used)]
+
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;

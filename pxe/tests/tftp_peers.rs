@@ -1,6 +1,8 @@
 //! The TFTP service against real clients (tftp-hpa, curl) and against a client of our own that loses packets.
 //! Programs that are not installed are skipped aloud; `cargo xtask` installs them.
 
+#![allow(clippy::unwrap_used)]
+
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::Command;

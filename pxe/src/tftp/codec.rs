@@ -220,7 +220,6 @@ pub fn encode_error(code: ErrorCode, message: &str) -> Vec<u8> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
