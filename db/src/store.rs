@@ -235,7 +235,7 @@ impl Store {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
-        let (job, answer) = Task::new(kind, body);
+        let (job, answer) = Task::job(kind, body);
         let sent = writer.send_timeout(job, PATIENCE).await;
         if sent.is_err() {
             self.inner.fate.live().await;

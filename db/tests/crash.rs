@@ -1,4 +1,5 @@
 //! The death of the process at any commit, group commit, and closing.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 

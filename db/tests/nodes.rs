@@ -1,4 +1,5 @@
 //! Nodes: what is written is read back, by its owner's rules.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 

@@ -57,7 +57,7 @@ where
     T: Send + 'static,
     F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
 {
-    pub(crate) fn new(kind: JobKind, body: F) -> (Box<dyn Job>, oneshot::Receiver<Result<T>>) {
+    pub(crate) fn job(kind: JobKind, body: F) -> (Box<dyn Job>, oneshot::Receiver<Result<T>>) {
         let (to, from) = oneshot::channel();
         (Box::new(Self { kind, body: Some(body), result: None, to }), from)
     }
