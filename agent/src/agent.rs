@@ -10,6 +10,7 @@ use serde_json::Value;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
@@ -29,6 +30,7 @@ pub struct Agent {
     node: RwLock<Value>,
     config: RwLock<Option<LookupConfig>>,
     power_log: Mutex<Vec<String>>,
+    image_device: RwLock<Option<PathBuf>>,
     started: SystemTime,
 }
 
@@ -63,6 +65,7 @@ impl Agent {
             node: RwLock::new(Value::Null),
             config: RwLock::new(None),
             power_log: Mutex::new(Vec::new()),
+            image_device: RwLock::new(None),
             started: SystemTime::now(),
         })
     }
@@ -111,6 +114,16 @@ impl Agent {
             }
         }
         write(&self.token, Some(token));
+    }
+
+    /// The disk that this boot has written an image to.
+    pub fn image_device(&self) -> Option<PathBuf> {
+        read(&self.image_device)
+    }
+
+    /// Remembers the disk that an image was written to.
+    pub fn set_image_device(&self, device: PathBuf) {
+        write(&self.image_device, Some(device));
     }
 
     /// For `GET /v1/status`.

@@ -175,9 +175,8 @@ async fn run_cards(boot_mac: Option<String>, send: watch::Sender<Vec<Online>>) {
             }
         }
         // The fall-back look costs nothing and covers a lost notice.
-        match timeout(Duration::from_secs(1), changes.recv()).await {
-            Ok(None) => tokio::time::sleep(Duration::from_secs(1)).await,
-            Ok(Some(())) | Err(_) => {}
+        if let Ok(None) = timeout(Duration::from_secs(1), changes.recv()).await {
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
 }

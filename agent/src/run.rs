@@ -5,7 +5,7 @@ use crate::heartbeat::Beater;
 use crate::http::Api;
 use crate::net::{self, Network};
 use crate::params::{Params, Settings};
-use crate::{init, lookup, server, tls};
+use crate::{init, inspect, lookup, server, tls};
 use std::future::pending;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -48,14 +48,26 @@ pub async fn agent(settings: Settings, network: Option<Network>) -> Result<(), R
     if let Some(network) = &network {
         network.wait_online(settings.dhcp_wait.max(Duration::from_secs(1))).await;
     }
+    if !settings.hardware_delay.is_zero() {
+        tokio::time::sleep(settings.hardware_delay).await;
+    }
+    let mut inspected = None;
+    if !settings.inspection_urls.is_empty() {
+        if let Some(network) = network.as_ref().filter(|_| settings.dhcp_all_interfaces) {
+            network.wait_all(settings.dhcp_wait).await;
+        }
+        inspected = inspection(&agent).await;
+    }
     if settings.api_urls.is_empty() {
-        tracing::error!("no ipa-api-url: serving commands, but nobody knows of this agent");
+        if settings.inspection_urls.is_empty() {
+            tracing::error!("neither ipa-api-url nor ipa-inspection-callback-url: nobody knows of this agent");
+        }
         let local = listener.local_addr().map_or(IpAddr::from([127, 0, 0, 1]), |a| a.ip());
         return serve(&agent, listener, local, None).await;
     }
     let api = Api::new(settings)?;
     let macs: Vec<String> = net::cards(Path::new("/sys")).into_iter().map(|card| card.mac).filter(|mac| !mac.is_empty()).collect();
-    let found = lookup::lookup(&api, settings, &macs, None).await;
+    let found = lookup::lookup(&api, settings, &macs, inspected.as_deref()).await;
     let node = found.reply.node.uuid.clone();
     let timeout = Duration::from_secs(found.reply.config.heartbeat_timeout.clamp(1, 24 * 3600));
     tracing::info!("this machine is node {node}");
@@ -67,6 +79,22 @@ pub async fn agent(settings: Settings, network: Option<Network>) -> Result<(), R
     let address = advertised(&agent, &api).await;
     let beater = Beater { api, node, minor: found.minor, callback_url: String::new(), certificate: None, timeout };
     serve(&agent, listener, address, Some(beater)).await
+}
+
+/// Looks at the hardware and reports it; gives the node's id when the answer names it.
+async fn inspection(agent: &Arc<Agent>) -> Option<String> {
+    tracing::info!("inspection begins");
+    let report = inspect::collect(agent).await;
+    match inspect::post(&agent.settings, &report).await {
+        Ok(node) => {
+            tracing::info!("inspection report accepted");
+            node
+        }
+        Err(e) => {
+            tracing::error!("{e}");
+            None
+        }
+    }
 }
 
 async fn serve(agent: &Arc<Agent>, listener: TcpListener, address: IpAddr, beater: Option<Beater>) -> Result<(), RunError> {
