@@ -14,7 +14,9 @@ use bessemer_model::{
     node::{Node, NodeChange},
     state::{PowerChange, ProvisionState, StateClass},
 };
-use bessemer_rpc::{BootDevice as WireBootDevice, ConductorApi, Heartbeat, LookupAnswer, LookupQuery, ProvisionRequest, RequestCx, Validation};
+use bessemer_rpc::{
+    BootDevice as WireBootDevice, ConductorApi, Heartbeat, LookupAnswer, LookupQuery, ProvisionRequest, RequestCx, Validation,
+};
 use serde_json::json;
 
 use crate::{core::Core, flows, ramdisk_api, validate, verbs};
@@ -45,7 +47,10 @@ impl ConductorApi for LocalConductor {
             let node = self.node(id).await?;
             let state = node.status.provision_state;
             if node.spec.disable_power_off && matches!(change, PowerChange::Off | PowerChange::SoftOff) {
-                return Err(Fault::new(FaultKind::PowerStateFailure, format!("node {id} has disable_power_off set: it cannot be powered off")));
+                return Err(Fault::new(
+                    FaultKind::PowerStateFailure,
+                    format!("node {id} has disable_power_off set: it cannot be powered off"),
+                ));
             }
             let power = core.registry.power(&node)?;
             power.validate(&node)?;
@@ -57,7 +62,10 @@ impl ConductorApi for LocalConductor {
                 )));
             }
             if matches!(state, ProvisionState::Cleaning | ProvisionState::CleanWait) {
-                return Err(Fault::new(FaultKind::InvalidStateRequested, format!("the power of node {id} cannot be changed while it is in state '{state}'")));
+                return Err(Fault::new(
+                    FaultKind::InvalidStateRequested,
+                    format!("the power of node {id} cannot be changed while it is in state '{state}'"),
+                ));
             }
             let busy = state.class() == StateClass::Working && state != ProvisionState::Verifying;
             if busy {
@@ -74,7 +82,9 @@ impl ConductorApi for LocalConductor {
                     return Ok(());
                 }
                 // Another power action runs: it is short, so this one waits for it instead of making the client try again.
-                Err(bessemer_db::DbError::FlowExists { .. } | bessemer_db::DbError::Locked { .. }) if started.elapsed() < Duration::from_secs(10) => {
+                Err(bessemer_db::DbError::FlowExists { .. } | bessemer_db::DbError::Locked { .. })
+                    if started.elapsed() < Duration::from_secs(10) =>
+                {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
                 Err(bessemer_db::DbError::FlowExists { .. }) => {
@@ -121,7 +131,9 @@ impl ConductorApi for LocalConductor {
 
     async fn set_boot_mode(&self, node: NodeId, mode: &str) -> Result<(), Fault> {
         let node = self.node(node).await?;
-        let Some(mode) = BootMode::parse(mode) else { return Err(Fault::invalid(format!("boot mode '{mode}' is unknown; use bios or uefi"))) };
+        let Some(mode) = BootMode::parse(mode) else {
+            return Err(Fault::invalid(format!("boot mode '{mode}' is unknown; use bios or uefi")));
+        };
         let management = self.0.registry.management(&node)?;
         Ok(management.set_boot_mode(&DriverCx { node: &node, deadline: DEADLINE }, mode).await?)
     }

@@ -36,7 +36,15 @@ impl StoreBootSource {
         };
         // An empty pool: the last address before the first.
         let range = pool.range.map_or(Ipv4Addr::BROADCAST..=Ipv4Addr::UNSPECIFIED, |r| r.first()..=r.last());
-        LeaseRequest { network: pool.network.clone(), mac: mac.to_string(), wanted, fixed, pool: range, reserved: self.reserved.clone(), hold }
+        LeaseRequest {
+            network: pool.network.clone(),
+            mac: mac.to_string(),
+            wanted,
+            fixed,
+            pool: range,
+            reserved: self.reserved.clone(),
+            hold,
+        }
     }
 }
 

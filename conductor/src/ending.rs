@@ -19,8 +19,12 @@ use crate::{
 /// Keys of `driver_internal_info` that a flow leaves behind only while it lasts (`states.md` appendix B).
 fn step_keys(kind: FlowKind) -> Option<(&'static str, &'static [&'static str])> {
     match kind {
-        FlowKind::Clean => Some(("clean_steps", &["clean_step_index", "cleaning_disable_ramdisk", "declarative_cleaning", "agent_cached_clean_steps"])),
-        FlowKind::Deploy => Some(("deploy_steps", &["deploy_step_index", "user_deploy_steps", "steps_validated", "agent_cached_deploy_steps"])),
+        FlowKind::Clean => {
+            Some(("clean_steps", &["clean_step_index", "cleaning_disable_ramdisk", "declarative_cleaning", "agent_cached_clean_steps"]))
+        }
+        FlowKind::Deploy => {
+            Some(("deploy_steps", &["deploy_step_index", "user_deploy_steps", "steps_validated", "agent_cached_deploy_steps"]))
+        }
         FlowKind::Service => Some(("service_steps", &["service_step_index", "service_disable_ramdisk", "agent_cached_service_steps"])),
         _ => None,
     }

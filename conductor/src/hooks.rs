@@ -27,7 +27,13 @@ pub struct HookOutcome {
 ///
 /// # Errors
 /// A text for the operator when the report cannot be used.
-pub fn run(config: &ConductorConfig, node: &Node, inventory: &Json, plugin_data: &Json, known_macs: &[String]) -> Result<HookOutcome, String> {
+pub fn run(
+    config: &ConductorConfig,
+    node: &Node,
+    inventory: &Json,
+    plugin_data: &Json,
+    known_macs: &[String],
+) -> Result<HookOutcome, String> {
     if let Some(error) = plugin_data.get("error").and_then(Json::as_str) {
         return Err(format!("the ramdisk reported an error: {error}"));
     }
@@ -50,7 +56,13 @@ pub fn run(config: &ConductorConfig, node: &Node, inventory: &Json, plugin_data:
     Ok(out)
 }
 
-fn interfaces(config: &ConductorConfig, inventory: &Json, plugin_data: &Json, known: &[String], out: &mut HookOutcome) -> Result<(), String> {
+fn interfaces(
+    config: &ConductorConfig,
+    inventory: &Json,
+    plugin_data: &Json,
+    known: &[String],
+    out: &mut HookOutcome,
+) -> Result<(), String> {
     let list = inventory.get("interfaces").and_then(Json::as_array).cloned().unwrap_or_default();
     if list.is_empty() {
         return Err("the inspection report names no network interface".into());

@@ -52,7 +52,9 @@ pub fn check(node: &Node) -> Result<(), ImageProblem> {
         }
     }
     if text(node, "image_type") == Some("partition") {
-        return Err(ImageProblem("instance_info image_type 'partition' is not built yet: use a whole-disk image; see docs/status.md".into()));
+        return Err(ImageProblem(
+            "instance_info image_type 'partition' is not built yet: use a whole-disk image; see docs/status.md".into(),
+        ));
     }
     if let Some(format) = text(node, "image_disk_format")
         && !["raw", "gpt", "qcow2"].contains(&format)
@@ -73,7 +75,9 @@ pub async fn source(core: &Core, node: &Node) -> Result<Source, ImageProblem> {
         return Ok(Source::default());
     }
     if core.config.boot_url.is_none() {
-        return Err(ImageProblem("a file:// image is served by the boot services' HTTP server: set [pxe] http_port and the interface to serve on".into()));
+        return Err(ImageProblem(
+            "a file:// image is served by the boot services' HTTP server: set [pxe] http_port and the interface to serve on".into(),
+        ));
     }
     let path = files::allowed_image_path(core, url).map_err(|e| ImageProblem(e.0))?;
     let given = text(node, "image_checksum").is_some() || text(node, "image_os_hash_value").is_some();

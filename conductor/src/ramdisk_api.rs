@@ -111,7 +111,10 @@ pub async fn heartbeat(core: &Core, id: NodeId, h: Heartbeat) -> Result<(), Faul
     }
     if !node.status.provision_state.fasttrack_lookup_allowed() && !node.status.provision_state.heartbeat_allowed() {
         tracing::debug!(node = %id, state = %node.status.provision_state, "heartbeat in a state that expects none");
-        return Err(Fault::new(FaultKind::InvalidState, format!("node {id} is in state '{}', which expects no ramdisk", node.status.provision_state)));
+        return Err(Fault::new(
+            FaultKind::InvalidState,
+            format!("node {id} is in state '{}', which expects no ramdisk", node.status.provision_state),
+        ));
     }
     let now = core.now();
     let state = AgentState {
@@ -152,7 +155,12 @@ pub async fn continue_inspection(core: &Core, given: Option<NodeId>, data: Json)
         (Some(g), [one]) if *one == g => g,
         (None, [one]) => *one,
         (None, []) => return Err(not_found()),
-        _ => return Err(Fault::new(FaultKind::NodeNotFound, "Node could not be found: the report's addresses belong to another node or to several.")),
+        _ => {
+            return Err(Fault::new(
+                FaultKind::NodeNotFound,
+                "Node could not be found: the report's addresses belong to another node or to several.",
+            ));
+        }
     };
     let node = core.store.node_get(id).await.map_err(|_| not_found())?;
     if !matches!(node.status.provision_state, ProvisionState::InspectWait | ProvisionState::Inspecting) {

@@ -133,7 +133,9 @@ pub fn agent_offers(answer: &Json, purpose: Purpose) -> Vec<Offer> {
     let mut out: Vec<Offer> = Vec::new();
     for steps in managers.values().filter_map(Json::as_array) {
         for s in steps {
-            let (Some(name), Some(kind)) = (s.get("step").and_then(Json::as_str), s.get("interface").and_then(Json::as_str)) else { continue };
+            let (Some(name), Some(kind)) = (s.get("step").and_then(Json::as_str), s.get("interface").and_then(Json::as_str)) else {
+                continue;
+            };
             let Some(interface) = InterfaceKind::parse(kind) else { continue };
             if out.iter().any(|o| o.step.name == name && o.step.interface == interface) {
                 continue;
@@ -197,7 +199,10 @@ pub fn resolve(user: &[UserStep], offers: &[Offer], agent_known: bool, ramdisk: 
         }
         let Some(o) = offers.iter().find(|o| o.step.interface == u.interface && o.step.name == u.step) else {
             if agent_known || !ramdisk {
-                return Err(StepProblem(format!("step {label} is not offered by the node's drivers{}", if agent_known { " or its agent" } else { "" })));
+                return Err(StepProblem(format!(
+                    "step {label} is not offered by the node's drivers{}",
+                    if agent_known { " or its agent" } else { "" }
+                )));
             }
             out.push(Step {
                 interface: u.interface,

@@ -140,7 +140,10 @@ fn allowed(state: ProvisionState, on: Event) -> Option<&'static transition::Tran
 
 fn locked(core: &Core, node: &Node, why: &str) -> Fault {
     let holder = node.reservation.clone().unwrap_or_else(|| core.config.host.clone());
-    Fault::new(FaultKind::NodeLocked, format!("Node {} is locked by host {holder}, please retry after the current operation is completed. ({why})", node.id))
+    Fault::new(
+        FaultKind::NodeLocked,
+        format!("Node {} is locked by host {holder}, please retry after the current operation is completed. ({why})", node.id),
+    )
 }
 
 /// The verb is not possible in the node's state: busy while a conductor works on it, plainly wrong otherwise.
@@ -155,7 +158,11 @@ fn refuse(core: &Core, node: &Node, verb: Verb) -> Attempt {
     }
     Attempt::Fault(Fault::new(
         FaultKind::InvalidStateRequested,
-        format!("The requested action \"{}\" can not be performed on node \"{}\" while it is in state \"{state}\".", verb.as_str(), node.id),
+        format!(
+            "The requested action \"{}\" can not be performed on node \"{}\" while it is in state \"{state}\".",
+            verb.as_str(),
+            node.id
+        ),
     ))
 }
 
@@ -173,7 +180,11 @@ fn not_protected(node: &Node, verb: Verb) -> Result<(), Fault> {
     if node.spec.protected {
         return Err(Fault::new(
             FaultKind::NodeProtected,
-            format!("Node {} is protected and cannot be undeployed, rebuilt or deleted ({}); clear 'protected' first", node.id, verb.as_str()),
+            format!(
+                "Node {} is protected and cannot be undeployed, rebuilt or deleted ({}); clear 'protected' first",
+                node.id,
+                verb.as_str()
+            ),
         ));
     }
     Ok(())
@@ -280,7 +291,10 @@ async fn deployment(core: &Arc<Core>, node: &Node, r: &ProvisionRequest) -> Resu
     if usize::try_from(deploying).unwrap_or(0) >= core.config.max_concurrent_deploy {
         return Err(Fault::new(
             FaultKind::ConcurrentActionLimit,
-            format!("{deploying} deployments run already; the limit is [conductor] max_concurrent_deploy = {}", core.config.max_concurrent_deploy),
+            format!(
+                "{deploying} deployments run already; the limit is [conductor] max_concurrent_deploy = {}",
+                core.config.max_concurrent_deploy
+            ),
         ));
     }
     validate::one(core, node, InterfaceKind::Power)?;
@@ -318,7 +332,10 @@ async fn cleaning_limit(core: &Core) -> Result<(), Fault> {
     if usize::try_from(busy).unwrap_or(0) >= core.config.max_concurrent_clean {
         return Err(Fault::new(
             FaultKind::ConcurrentActionLimit,
-            format!("{busy} nodes are being cleaned already; the limit is [conductor] max_concurrent_clean = {}", core.config.max_concurrent_clean),
+            format!(
+                "{busy} nodes are being cleaned already; the limit is [conductor] max_concurrent_clean = {}",
+                core.config.max_concurrent_clean
+            ),
         ));
     }
     Ok(())

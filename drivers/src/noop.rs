@@ -27,3 +27,26 @@ impl Management for NoopManagement {
         Ok(())
     }
 }
+
+/// `agent` power: only the ramdisk itself could restart the machine, which needs fast track (not built). Nothing is known of the power.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AgentPower;
+
+#[async_trait]
+impl crate::iface::Power for AgentPower {
+    fn properties(&self) -> &'static [Property] {
+        &[]
+    }
+    fn validate(&self, _node: &Node) -> Result<()> {
+        Ok(())
+    }
+    async fn state(&self, cx: &DriverCx<'_>) -> Result<Option<bessemer_model::state::PowerState>> {
+        Ok(cx.node.status.power_state)
+    }
+    async fn set(&self, _cx: &DriverCx<'_>, _change: bessemer_model::state::PowerChange, _wait: std::time::Duration) -> Result<()> {
+        Err(DriverError::NotBuilt("changing the power through the ramdisk (power interface 'agent')".into()))
+    }
+    fn supported(&self) -> &'static [bessemer_model::state::PowerChange] {
+        &[bessemer_model::state::PowerChange::Reboot, bessemer_model::state::PowerChange::SoftReboot]
+    }
+}

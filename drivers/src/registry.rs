@@ -10,7 +10,7 @@ use crate::{
         FakePower, FakeSteps,
     },
     iface::{DriverError, Inspect, Management, Power, Result, Steps, VirtualMedia},
-    noop::NoopManagement,
+    noop::{AgentPower, NoopManagement},
 };
 
 /// All implementations that this program has. Which of them may be used is configuration, checked elsewhere.
@@ -31,6 +31,7 @@ impl Registry {
         r.add_power("fake", Arc::new(FakePower(Arc::clone(hardware))));
         r.add_management("fake", Arc::new(FakeManagement(Arc::clone(hardware))));
         r.add_management("noop", Arc::new(NoopManagement));
+        r.add_power("agent", Arc::new(AgentPower));
         r.add_inspect("fake", Arc::new(FakeInspect(Arc::clone(hardware))));
         for (kind, interface, steps, properties) in [
             (InterfaceKind::Bios, "bios", FAKE_BIOS, &[][..]),

@@ -95,7 +95,9 @@ pub(crate) fn finished(r: &CommandResult, what: &str) -> Result<Json, StepError>
     match r.command_status {
         CommandStatus::Succeeded => Ok(r.command_result.clone().unwrap_or(Json::Null)),
         CommandStatus::Running => Err(StepError { text: format!("the agent is still busy with {what}"), retry: Some(POLL) }),
-        CommandStatus::Failed | CommandStatus::CleanVersionMismatch => Err(StepError::fatal(format!("agent command {what} failed: {}", error_text(r)))),
+        CommandStatus::Failed | CommandStatus::CleanVersionMismatch => {
+            Err(StepError::fatal(format!("agent command {what} failed: {}", error_text(r))))
+        }
     }
 }
 
@@ -114,7 +116,10 @@ pub(crate) async fn run_step(t: &mut Task, step: &Step, entry: &Entry) -> Result
             // It may be rebooting its network or be too busy to answer: the deadline decides, not one lost request.
             Err(e) if e.is_transient() => return Ok(still(t, command.clone())),
             Err(DriverError::Refused(text)) => {
-                return Err(StepError::fatal(format!("the agent no longer knows the command of step {}: {text}; it may have restarted", step.label())));
+                return Err(StepError::fatal(format!(
+                    "the agent no longer knows the command of step {}: {text}; it may have restarted",
+                    step.label()
+                )));
             }
             Err(e) => return Err(e.into()),
         }

@@ -72,7 +72,8 @@ fn setting<'a>(t: &'a Task, key: &str, fallback: Option<&'a String>) -> Option<&
 /// What the machine shall boot, stored before it is switched on.
 async fn plan(t: &mut Task) -> Result<BootPlanRow, StepError> {
     let c = &t.core.config;
-    let (kernel, ramdisk) = (setting(t, "deploy_kernel", c.deploy_kernel.as_ref()), setting(t, "deploy_ramdisk", c.deploy_ramdisk.as_ref()));
+    let (kernel, ramdisk) =
+        (setting(t, "deploy_kernel", c.deploy_kernel.as_ref()), setting(t, "deploy_ramdisk", c.deploy_ramdisk.as_ref()));
     let (Some(kernel), Some(ramdisk)) = (kernel, ramdisk) else {
         return Err(StepError::fatal(
             "no ramdisk to boot: set deploy_kernel and deploy_ramdisk in the node's driver_info or in section [conductor]",
@@ -87,10 +88,8 @@ async fn plan(t: &mut Task) -> Result<BootPlanRow, StepError> {
     } else {
         params.push(format!("ipa-api-url={}", c.api_url.trim_end_matches('/')));
     }
-    let append = setting(t, "kernel_append_params", None).map_or_else(
-        || c.kernel_append_params.clone(),
-        |own| own.replace("%default%", &c.kernel_append_params),
-    );
+    let append = setting(t, "kernel_append_params", None)
+        .map_or_else(|| c.kernel_append_params.clone(), |own| own.replace("%default%", &c.kernel_append_params));
     params.extend(append.split_whitespace().map(str::to_owned));
     let mut files = std::collections::BTreeMap::new();
     if let Some(path) = t.flow.noted("image_path").and_then(|p| p.as_str()) {

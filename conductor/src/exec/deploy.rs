@@ -67,7 +67,8 @@ pub(crate) async fn prepare_instance_boot(t: &mut Task) -> Result<Outcome, StepE
     if mode == BootMode::Uefi {
         let client = agent::client(t).await?;
         let fence = Marks { fence: Some(t.claim.fence), step: None };
-        let uuids = agent::finished(&client.start("standby.get_partition_uuids", JsonMap::new(), true, &fence).await?, "get_partition_uuids")?;
+        let uuids =
+            agent::finished(&client.start("standby.get_partition_uuids", JsonMap::new(), true, &fence).await?, "get_partition_uuids")?;
         let mut params = JsonMap::new();
         params.insert("root_uuid".into(), uuids.get("root uuid").cloned().unwrap_or(Json::Null));
         params.insert("efi_system_part_uuid".into(), uuids.get("efi system partition uuid").cloned().unwrap_or(Json::Null));

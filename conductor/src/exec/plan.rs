@@ -90,7 +90,8 @@ pub(crate) async fn deploy(t: &mut Task) -> Result<Outcome, StepError> {
     let user = user_steps(t);
     let all = flows::deployment_steps(&t.core.registry, &t.node, &user, &own, false)?;
     // The core step has run: it brought the ramdisk up.
-    let rest: Vec<Step> = all.into_iter().filter(|s| !(s.name == "deploy" && s.interface == bessemer_model::interface::InterfaceKind::Deploy)).collect();
+    let rest: Vec<Step> =
+        all.into_iter().filter(|s| !(s.name == "deploy" && s.interface == bessemer_model::interface::InterfaceKind::Deploy)).collect();
     flows::splice_after_current(&mut t.flow, rest);
     publish_plan(t);
     Ok(Outcome::Next)

@@ -59,9 +59,11 @@ impl AgentClient {
     /// `Invalid` when the certificate cannot be read.
     pub fn new(endpoint: AgentEndpoint, timeout: Duration) -> Result<Self> {
         let mut b = reqwest::Client::builder().timeout(timeout).connect_timeout(timeout.min(Duration::from_secs(10))).no_proxy();
-        if let Some(pem) = &endpoint.verify_ca {
-            b = b.tls_backend_preconfigured(pinned(pem)?);
-        }
+        // Without a certificate only plain HTTP can work: nothing is trusted.
+        b = b.tls_backend_preconfigured(match &endpoint.verify_ca {
+            Some(pem) => pinned(pem)?,
+            None => trusting_nothing()?,
+        });
         let http = b.build().map_err(|e| DriverError::Invalid(format!("cannot make an HTTP client for the agent: {e}")))?;
         Ok(Self { http, endpoint })
     }
@@ -176,6 +178,13 @@ fn pinned(pem: &str) -> Result<rustls::ClientConfig> {
         .with_safe_default_protocol_versions()
         .map_err(|e| DriverError::Invalid(format!("TLS: {e}")))
         .map(|b| b.dangerous().with_custom_certificate_verifier(Arc::new(Pin { cert: cert.into_owned(), provider })).with_no_client_auth())
+}
+
+fn trusting_nothing() -> Result<rustls::ClientConfig> {
+    rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|e| DriverError::Invalid(format!("TLS: {e}")))
+        .map(|b| b.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth())
 }
 
 /// Accepts one certificate and nothing else: stricter than a CA, and free of names and clocks, which a machine being installed has wrong.

@@ -1,0 +1,276 @@
+//! Puts the parts together: store, drivers, conductor, API, boot services; stops them in order.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, anyhow};
+use bessemer_conductor::{Conductor, ConductorConfig, Core, boot_source::StoreBootSource};
+use bessemer_db::{OpenOptions, SealKey, Store, Synchronous};
+use bessemer_drivers::{
+    fake::{FakeBehaviour, FakeHardware},
+    registry::Registry,
+};
+use bessemer_model::clock::SystemClock;
+use bessemer_pxe::{AddressRange, BootConfig, BootServices, DhcpMode, NetworkConfig, Subnet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{catalogue, options::Options};
+
+/// How long running steps may take to end when the daemon is told to stop; they go on at the next start anyway.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+/// A setting that cannot work, or a socket or store that cannot be opened.
+pub async fn serve(options: Options) -> Result<()> {
+    let state_dir = PathBuf::from(options.text("conductor", "state_dir"));
+    std::fs::create_dir_all(&state_dir).with_context(|| format!("[conductor] state_dir {}", state_dir.display()))?;
+    let drivers = catalogue::compose(&options)?;
+    let store = open_store(&options, &state_dir).await?;
+    let listen: SocketAddr = format!("{}:{}", options.text("api", "host_ip"), options.int("api", "port"))
+        .parse()
+        .context("[api] host_ip and port do not make an address")?;
+    let listener =
+        tokio::net::TcpListener::bind(listen).await.with_context(|| format!("the API cannot listen on {listen}: is the port in use?"))?;
+    let network = boot_network(&options)?;
+
+    let mut config = conductor_config(&options, &state_dir);
+    config.drivers = drivers.clone();
+    if let Some(n) = &network {
+        config.boot_url = Some(format!("http://{}:{}", n.server, options.int("pxe", "http_port")));
+        config.api_url = format!("http://{}:{}", n.server, listen.port());
+    } else {
+        let own = if listen.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { listen.ip() };
+        config.api_url = format!("http://{}", SocketAddr::new(own, listen.port()));
+    }
+    if let Some(u) = options.given("deploy", "external_callback_url") {
+        config.api_url = u;
+    }
+    let http = reqwest_client()?;
+    let core = Core::new(config, store.clone(), registry(&options), Arc::new(SystemClock), http.clone());
+    let conductor = Conductor::start(Arc::clone(&core)).await.context("the conductor cannot start")?;
+
+    let stop = CancellationToken::new();
+    let mut boot = None;
+    if let Some(n) = network {
+        let source = StoreBootSource::new(Arc::clone(&core), vec![n.server], options.flag("auto_discovery", "enabled"));
+        let boot_config = BootConfig {
+            networks: vec![n],
+            http_port: u16::try_from(options.int("pxe", "http_port")).context("[pxe] http_port")?,
+            tftp_port: u16::try_from(options.int("pxe", "tftp_port")).context("[pxe] tftp_port")?,
+            program_dirs: options.list("pxe", "tftp_root").into_iter().map(PathBuf::from).collect(),
+            ..BootConfig::default()
+        };
+        boot = Some(BootServices::start(boot_config, Arc::new(source), stop.clone()).context("the boot services cannot start")?);
+    }
+
+    let router = ironic_api::router(api_config(&options, drivers), store, conductor.api());
+    tracing::info!(address = %listener.local_addr().unwrap_or(listen), "API ready");
+    let signal = stop_signal();
+    let server = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>());
+    tokio::select! {
+        r = server => r.context("the API server ended")?,
+        name = signal => tracing::info!(signal = name, "stopping; work in progress goes on at the next start"),
+    }
+    stop.cancel();
+    if let Some(b) = boot {
+        b.stop().await;
+    }
+    conductor.shutdown(GRACE).await;
+    Ok(())
+}
+
+async fn stop_signal() -> &'static str {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => "SIGTERM",
+        _ = int.recv() => "SIGINT",
+    }
+}
+
+fn reqwest_client() -> Result<reqwest::Client> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let _ = rustls::crypto::CryptoProvider::install_default((*provider).clone());
+    reqwest::Client::builder().connect_timeout(Duration::from_secs(10)).build().context("no HTTP client")
+}
+
+async fn open_store(options: &Options, state_dir: &std::path::Path) -> Result<Store> {
+    let key = SealKey::load_or_create(&state_dir.join("seal.key"))?;
+    let mut open = OpenOptions::new(key);
+    open.connections = u32::try_from(options.int("database", "max_connections")).unwrap_or(8).max(1);
+    open.synchronous = match options.text("database", "synchronous").as_str() {
+        "full" => Synchronous::Full,
+        "normal" => Synchronous::Normal,
+        other => return Err(anyhow!("[database] synchronous = '{other}': write full or normal")),
+    };
+    let url =
+        options.given("database", "connection").unwrap_or_else(|| format!("sqlite://{}", state_dir.join("bessemer.sqlite").display()));
+    let store = Store::open(&url, open).await.context("the database cannot be opened")?;
+    store.migrate().await.context("the database cannot be brought up to date")?;
+    Ok(store)
+}
+
+fn registry(options: &Options) -> Registry {
+    let delays = ["power", "management", "deploy", "bios", "raid", "firmware", "inspect", "vendor", "rescue"];
+    let delays = delays
+        .into_iter()
+        .filter_map(|i| {
+            let key = crate::options::OPTIONS.iter().find(|o| o.section == "fake" && o.key == format!("{i}_delay"))?.key;
+            Some((i.to_owned(), options.seconds("fake", key).as_secs_f64()))
+        })
+        .collect();
+    let fake = FakeHardware::new(FakeBehaviour { delays });
+    let mut r = Registry::with_fake(&fake);
+    let ipmi = bessemer_drivers::ipmi::IpmiDriver::new(bessemer_drivers::ipmi::IpmiPool::default(), Default::default());
+    bessemer_drivers::ipmi::register(&mut r, &ipmi);
+    bessemer_drivers::redfish::register(&mut r, &Arc::new(bessemer_drivers::redfish::RedfishPool::new(Default::default())));
+    r
+}
+
+fn host_name() -> String {
+    nix::unistd::gethostname().ok().and_then(|h| h.into_string().ok()).filter(|h| !h.is_empty()).unwrap_or_else(|| "localhost".into())
+}
+
+fn conductor_config(o: &Options, state_dir: &std::path::Path) -> ConductorConfig {
+    let s = |key| o.seconds("conductor", key);
+    let n = |section, key| usize::try_from(o.int(section, key)).unwrap_or(usize::MAX);
+    let priority = |key| o.given("deploy", key).and_then(|v| v.parse().ok());
+    ConductorConfig {
+        host: o.given("DEFAULT", "host").unwrap_or_else(host_name),
+        group: o.text("conductor", "conductor_group"),
+        cache_dir: state_dir.join("cache"),
+        deploy_kernel: o.given("conductor", "deploy_kernel"),
+        deploy_ramdisk: o.given("conductor", "deploy_ramdisk"),
+        kernel_append_params: o.text("pxe", "kernel_append_params"),
+        automated_clean: o.flag("conductor", "automated_clean"),
+        deploy_callback_timeout: s("deploy_callback_timeout"),
+        clean_callback_timeout: s("clean_callback_timeout"),
+        service_callback_timeout: s("service_callback_timeout"),
+        inspect_wait_timeout: s("inspect_wait_timeout"),
+        rescue_callback_timeout: s("rescue_callback_timeout"),
+        power_state_change_timeout: s("power_state_change_timeout"),
+        soft_power_off_timeout: s("soft_power_off_timeout"),
+        sync_power_state_interval: s("sync_power_state_interval"),
+        power_state_sync_max_retries: u32::try_from(o.int("conductor", "power_state_sync_max_retries")).unwrap_or(3),
+        sync_power_state_workers: n("conductor", "sync_power_state_workers"),
+        force_power_state_during_sync: o.flag("conductor", "force_power_state_during_sync"),
+        power_failure_recovery_interval: s("power_failure_recovery_interval"),
+        workers_pool_size: n("conductor", "workers_pool_size"),
+        max_concurrent_deploy: n("conductor", "max_concurrent_deploy"),
+        max_concurrent_clean: n("conductor", "max_concurrent_clean"),
+        allow_provisioning_in_maintenance: o.flag("conductor", "allow_provisioning_in_maintenance"),
+        poweroff_in_cleanfail: o.flag("conductor", "poweroff_in_cleanfail"),
+        node_history_max_entries: i64::try_from(o.int("conductor", "node_history_max_entries")).unwrap_or(300),
+        max_conductor_wait_step: s("max_conductor_wait_step_seconds"),
+        erase_devices_priority: priority("erase_devices_priority"),
+        erase_devices_metadata_priority: priority("erase_devices_metadata_priority"),
+        default_boot_mode: o.text("deploy", "default_boot_mode"),
+        power_off_after_deploy_failure: o.flag("deploy", "power_off_after_deploy_failure"),
+        agent_require_tls: o.flag("agent", "require_tls"),
+        agent_command_timeout: o.seconds("agent", "command_timeout"),
+        agent_power_off_timeout: o.seconds("agent", "power_off_timeout"),
+        allow_md5_checksum: o.flag("agent", "allow_md5_checksum"),
+        file_url_allowed_paths: o.list("conductor", "file_url_allowed_paths").into_iter().map(PathBuf::from).collect(),
+        inspect_power_off: o.flag("inspector", "power_off"),
+        inspect_add_ports: o.text("inspector", "add_ports"),
+        auto_discovery: o.flag("auto_discovery", "enabled"),
+        auto_discovery_driver: o.text("auto_discovery", "driver"),
+        ramdisk_heartbeat_timeout: o.seconds("api", "ramdisk_heartbeat_timeout"),
+        lease: s("heartbeat_timeout").max(Duration::from_secs(5)),
+        restrict_lookup: o.flag("api", "restrict_lookup"),
+        hash_partition_exponent: u32::try_from(o.int("DEFAULT", "hash_partition_exponent")).unwrap_or(5),
+        ..ConductorConfig::default()
+    }
+}
+
+fn api_config(o: &Options, hardware: std::collections::BTreeMap<String, bessemer_model::conductor::DriverOffer>) -> ironic_api::ApiConfig {
+    ironic_api::ApiConfig {
+        public_endpoint: o.given("api", "public_endpoint"),
+        max_limit: u32::try_from(o.int("api", "max_limit")).unwrap_or(1000).max(1),
+        hardware,
+        default_resource_class: o.given("DEFAULT", "default_resource_class"),
+        default_conductor_group: o.text("DEFAULT", "default_conductor_group"),
+        enable_ramdisk_endpoints: o.flag("api", "enable_ramdisk_endpoints"),
+        allow_deleting_available_nodes: o.flag("conductor", "allow_deleting_available_nodes"),
+        disallow_clean_steps: o.list("api", "disallow_clean_steps"),
+        disallow_deploy_steps: o.list("api", "disallow_deploy_steps"),
+        disallow_service_steps: o.list("api", "disallow_service_steps"),
+        disallowed_enrollment_boot_modes: o.list("api", "disallowed_enrollment_boot_modes"),
+        ..ironic_api::ApiConfig::default()
+    }
+}
+
+/// The first IPv4 address and network of an interface.
+fn interface_address(name: &str) -> Result<(Ipv4Addr, Subnet)> {
+    for a in nix::ifaddrs::getifaddrs().context("the network interfaces cannot be listed")? {
+        if a.interface_name != name {
+            continue;
+        }
+        let (Some(ip), Some(mask)) =
+            (a.address.as_ref().and_then(|s| s.as_sockaddr_in()), a.netmask.as_ref().and_then(|s| s.as_sockaddr_in()))
+        else {
+            continue;
+        };
+        let prefix = u8::try_from(u32::from(mask.ip()).count_ones()).unwrap_or(24);
+        let subnet = Subnet::new(ip.ip(), prefix).ok_or_else(|| anyhow!("interface {name}: its network is too small to serve"))?;
+        return Ok((ip.ip(), subnet));
+    }
+    Err(anyhow!("[pxe] interface {name} has no IPv4 address: give it one, or set [pxe] server_address and subnet"))
+}
+
+/// The network to boot machines on, when one is configured.
+fn boot_network(o: &Options) -> Result<Option<NetworkConfig>> {
+    let Some(interface) = o.given("pxe", "interface") else { return Ok(None) };
+    let (server, subnet) = match (o.given("pxe", "server_address"), o.given("pxe", "subnet")) {
+        (Some(a), Some(s)) => (a.parse().context("[pxe] server_address")?, s.parse::<Subnet>().context("[pxe] subnet")?),
+        (a, s) => {
+            let (own, net) = interface_address(&interface)?;
+            let server = a.map_or(Ok(own), |a| a.parse()).context("[pxe] server_address")?;
+            (server, s.map_or(Ok(net), |s| s.parse()).context("[pxe] subnet")?)
+        }
+    };
+    let mode = match o.text("pxe", "dhcp_mode").as_str() {
+        "full" => DhcpMode::Full,
+        "proxy" => DhcpMode::Proxy,
+        "off" => DhcpMode::Off,
+        other => return Err(anyhow!("[pxe] dhcp_mode = '{other}': write full, proxy or off")),
+    };
+    let range = match o.given("pxe", "dhcp_range") {
+        Some(r) => Some(r.parse::<AddressRange>().context("[pxe] dhcp_range")?),
+        None if mode == DhcpMode::Full => upper_half(subnet, server),
+        None => None,
+    };
+    Ok(Some(NetworkConfig {
+        name: "provisioning".into(),
+        interface,
+        server,
+        subnet,
+        mode,
+        range,
+        router: o.given("pxe", "router").map(|r| r.parse()).transpose().context("[pxe] router")?,
+        dns: o.list("pxe", "dns").iter().map(|d| d.parse()).collect::<Result<_, _>>().context("[pxe] dns")?,
+        domain: None,
+        ntp: vec![],
+        mtu: None,
+        lease_secs: u32::try_from(o.int("pxe", "lease_time")).context("[pxe] lease_time")?,
+        offer_secs: 60,
+        relayed: false,
+        router_advertisements: true,
+    }))
+}
+
+fn upper_half(subnet: Subnet, server: Ipv4Addr) -> Option<AddressRange> {
+    let last = u32::from(subnet.broadcast()).checked_sub(1)?;
+    let first = u32::from(subnet.broadcast()) - (!u32::from(subnet.mask())) / 2;
+    let server = u32::from(server);
+    let (first, last) = if (first..=last).contains(&server) { (server + 1, last) } else { (first, last) };
+    AddressRange::new(first.into(), last.into())
+}

@@ -1,0 +1,243 @@
+//! A conductor with fake hardware on SQLite or PostgreSQL, that can be killed at an exact commit and started again.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use bessemer_conductor::{Conductor, ConductorConfig, Core};
+use bessemer_db::{CommitAction, CommitHook, CommitPoint, NodeNew, OpenOptions, SealKey, Store};
+use bessemer_drivers::{
+    fake::{FakeBehaviour, FakeHardware},
+    registry::Registry,
+};
+use bessemer_lab::postgres::Postgres;
+use bessemer_model::{
+    clock::SystemClock,
+    conductor::DriverOffer,
+    ids::NodeId,
+    interface::{InterfaceKind, hardware_type},
+    node::{Interfaces, Node, NodeSpec, NodeStatus},
+    state::ProvisionState,
+};
+use bessemer_rpc::{ConductorApi, ProvisionRequest, RequestCx, UserStep, Verb};
+
+/// Which database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// A SQLite file.
+    Sqlite,
+    /// A private PostgreSQL server.
+    Postgres,
+}
+
+/// Both.
+pub const ENGINES: [Engine; 2] = [Engine::Sqlite, Engine::Postgres];
+
+fn postgres() -> Result<&'static Postgres> {
+    static SERVER: OnceLock<Postgres> = OnceLock::new();
+    if let Some(p) = SERVER.get() {
+        return Ok(p);
+    }
+    let started = Postgres::start().context("PostgreSQL (package postgresql) is needed for this test")?;
+    Ok(SERVER.get_or_init(|| started))
+}
+
+/// A database that outlives conductors.
+pub struct Database {
+    url: String,
+    key: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+impl Database {
+    /// An empty, migrated database.
+    ///
+    /// # Errors
+    /// When the engine cannot be started.
+    pub async fn new(engine: Engine) -> Result<Self> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let dir = tempfile::tempdir()?;
+        let url = match engine {
+            Engine::Sqlite => format!("sqlite://{}", dir.path().join("db.sqlite").display()),
+            Engine::Postgres => {
+                let name = format!("world_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::SeqCst));
+                let server = postgres()?;
+                server.create(&name)?;
+                server.url_of(&name)
+            }
+        };
+        let key = dir.path().join("seal.key");
+        let db = Self { url, key, _dir: dir };
+        let store = db.open().await?;
+        store.migrate().await?;
+        store.close().await;
+        Ok(db)
+    }
+
+    /// A new handle, as a new process would make.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub async fn open(&self) -> Result<Store> {
+        let mut options = OpenOptions::new(SealKey::load_or_create(&self.key)?);
+        options.connections = 2;
+        options.synchronous = bessemer_db::Synchronous::Normal;
+        Ok(Store::open(&self.url, options).await?)
+    }
+
+    /// Folder for files of the test.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self._dir.path()
+    }
+}
+
+/// Kills the process, so to say, at one commit.
+pub struct CrashAt {
+    /// Number of the commit, counted from 1.
+    pub commit: u64,
+    /// Before or after it.
+    pub point: CommitPoint,
+    /// Set when it happened.
+    pub happened: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl CommitHook for CrashAt {
+    fn at(&self, point: CommitPoint, number: u64) -> CommitAction {
+        if number == self.commit && point == self.point {
+            self.happened.store(true, Ordering::SeqCst);
+            return CommitAction::Crash;
+        }
+        CommitAction::Continue
+    }
+}
+
+/// Settings for fake hardware only. The lease is long so that its renewals do not count among a flow's commits.
+#[must_use]
+pub fn config() -> ConductorConfig {
+    let hw = hardware_type("fake-hardware");
+    let mut offer = DriverOffer::default();
+    for kind in InterfaceKind::ALL {
+        let name = match kind {
+            InterfaceKind::Network => "noop",
+            _ => "fake",
+        };
+        offer.default.insert(kind.as_str().into(), name.into());
+        offer
+            .enabled
+            .insert(kind.as_str().into(), hw.map(|h| h.supported(*kind)).unwrap_or_default().iter().map(|s| (*s).into()).collect());
+    }
+    ConductorConfig {
+        host: "test-conductor".into(),
+        drivers: BTreeMap::from([("fake-hardware".to_owned(), offer)]),
+        lease: Duration::from_secs(3600),
+        scan_interval: Duration::from_millis(50),
+        sync_power_state_interval: Duration::ZERO,
+        power_failure_recovery_interval: Duration::ZERO,
+        ..ConductorConfig::default()
+    }
+}
+
+/// A running conductor.
+pub struct World {
+    /// Its store.
+    pub store: Store,
+    /// Its hardware.
+    pub hardware: Arc<FakeHardware>,
+    conductor: Conductor,
+}
+
+impl World {
+    /// Starts a conductor on a handle.
+    ///
+    /// # Errors
+    /// When it cannot start.
+    pub async fn start(store: Store) -> Result<Self> {
+        Self::start_with(store, config(), FakeHardware::new(FakeBehaviour::default())).await
+    }
+
+    /// Starts a conductor with these settings.
+    ///
+    /// # Errors
+    /// When it cannot start.
+    pub async fn start_with(store: Store, config: ConductorConfig, hardware: Arc<FakeHardware>) -> Result<Self> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let core = Core::new(config, store.clone(), Registry::with_fake(&hardware), Arc::new(SystemClock), reqwest::Client::new());
+        let conductor = Conductor::start(core).await?;
+        Ok(Self { store, hardware, conductor })
+    }
+
+    /// A node of fake hardware in a state of rest.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn node(&self, state: ProvisionState) -> Result<NodeId> {
+        let mut interfaces = Interfaces::default();
+        for (k, v) in &config().drivers["fake-hardware"].default {
+            interfaces.set(InterfaceKind::parse(k).context("kind")?, v.clone());
+        }
+        let id = NodeId::random();
+        let spec = NodeSpec { driver: "fake-hardware".into(), interfaces, ..NodeSpec::default() };
+        let new = NodeNew { id, spec, status: NodeStatus::new(state), traits: vec![], history: vec![], events: vec![] };
+        self.store.node_create(new).await?;
+        Ok(id)
+    }
+
+    /// Starts a verb.
+    ///
+    /// # Errors
+    /// The fault.
+    pub async fn verb(&self, node: NodeId, verb: Verb, steps: Option<Vec<UserStep>>) -> Result<(), bessemer_model::fault::Fault> {
+        self.conductor.api().provision(&RequestCx::default(), node, request(verb, steps)).await
+    }
+
+    /// The API.
+    #[must_use]
+    pub fn api(&self) -> Arc<impl ConductorApi + use<>> {
+        self.conductor.api()
+    }
+
+    /// Waits until the node rests: no flow, no holder.
+    ///
+    /// # Errors
+    /// After 30 s, with what the node was doing.
+    pub async fn settled(&self, node: NodeId) -> Result<Node> {
+        let until = Instant::now() + Duration::from_secs(30);
+        loop {
+            let n = self.store.node_get(node).await?;
+            let power = self.store.flow_get(node, bessemer_model::flow::Lane::Power).await?;
+            let waits = n.flow.as_ref().is_some_and(|f| f.phase.waits() && f.wake_at.is_none_or(|w| w.0 > n.created_at.0 + 600_000_000));
+            if (n.flow.is_none() && power.is_none() || waits) && n.reservation.is_none() {
+                return Ok(n);
+            }
+            if Instant::now() > until {
+                bail!("the node did not come to rest: {} with {:?}", n.status.provision_state, n.flow);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Ends the conductor as SIGKILL would: its tasks stop where they are.
+    pub fn kill(self) {
+        drop(self.conductor);
+    }
+}
+
+/// A request without extras.
+#[must_use]
+pub fn request(verb: Verb, steps: Option<Vec<UserStep>>) -> ProvisionRequest {
+    ProvisionRequest { verb, configdrive: None, steps, disable_ramdisk: false, rescue_password: None, abort_deploy_fails: true }
+}
+
+/// A step without arguments.
+#[must_use]
+pub fn step(interface: InterfaceKind, name: &str) -> UserStep {
+    UserStep { interface, step: name.into(), args: Default::default(), priority: None }
+}
