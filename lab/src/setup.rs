@@ -71,6 +71,15 @@ pub fn all() -> Result<()> {
     Ok(())
 }
 
+/// Packages of the servers that benchmarks compare with.
+pub const PEER_SERVERS: &[&str] = &["curl", "dnsmasq-base", "nginx-light", "tftpd-hpa"];
+
+/// Installs these packages where they are missing.
+pub fn install(names: &[&'static str]) -> Result<()> {
+    let missing = missing(names)?;
+    step(&format!("Debian packages {}", missing.join(" ")), missing.is_empty(), || install_now(&missing))
+}
+
 fn step(what: &str, done: bool, work: impl FnOnce() -> Result<()>) -> Result<()> {
     if done {
         return Ok(());
@@ -82,35 +91,37 @@ fn step(what: &str, done: bool, work: impl FnOnce() -> Result<()>) -> Result<()>
     result.with_context(|| format!("setup: {what}"))
 }
 
-/// The packages of the list that are not installed.
-pub fn missing_packages() -> Result<Vec<&'static str>> {
+/// Those of the packages that are not installed.
+pub fn missing(names: &[&'static str]) -> Result<Vec<&'static str>> {
     let mut ask = command("dpkg-query");
-    ask.args(["-W", "-f", "${Package} ${db:Status-Status}\n"]).args(PACKAGES);
+    ask.args(["-W", "-f", "${Package} ${db:Status-Status}\n"]).args(names);
     // dpkg-query fails when it knows one of the names not at all; its answer on the rest counts.
     let answer = output(&mut ask, Duration::from_secs(30))?;
     let text = String::from_utf8_lossy(&answer.stdout).into_owned();
     let installed = |name: &str| text.lines().any(|line| line == format!("{name} installed"));
-    Ok(PACKAGES.iter().copied().filter(|name| !installed(name)).collect())
+    Ok(names.iter().copied().filter(|name| !installed(name)).collect())
 }
 
 fn packages() -> Result<()> {
     ensure!(find("dpkg-query").is_some(), "this set-up knows Debian only");
-    let missing = missing_packages()?;
+    let missing = missing(PACKAGES)?;
     let lists = has_lists();
     step("apt-get update", lists && missing.is_empty(), || apt(&["update"]))?;
-    step(&format!("Debian packages {}", missing.join(" ")), missing.is_empty(), || {
-        ensure!(nix::unistd::geteuid().is_root(), "not root: run `apt-get install {}` and try again", missing.join(" "));
-        let mut install = vec!["install", "-y", "--no-install-recommends"];
-        install.extend(&missing);
-        if let Err(first) = apt(&install) {
-            // Where qemu-utils came from backports, the stable emulator does not go with it.
-            let stable = format!("qemu-utils/{}", codename()?);
-            let mut retry = vec!["install", "-y", "--no-install-recommends", "--allow-downgrades", &stable];
-            retry.extend(missing.iter().filter(|name| **name != "qemu-utils"));
-            apt(&retry).with_context(|| format!("after a first try failed with {first:#}"))?;
-        }
-        Ok(())
-    })
+    step(&format!("Debian packages {}", missing.join(" ")), missing.is_empty(), || install_now(&missing))
+}
+
+fn install_now(missing: &[&str]) -> Result<()> {
+    ensure!(nix::unistd::geteuid().is_root(), "not root: run `apt-get install {}` and try again", missing.join(" "));
+    let mut install = vec!["install", "-y", "--no-install-recommends"];
+    install.extend(missing);
+    if let Err(first) = apt(&install) {
+        // Where qemu-utils came from backports, the stable emulator does not go with it.
+        let stable = format!("qemu-utils/{}", codename()?);
+        let mut retry = vec!["install", "-y", "--no-install-recommends", "--allow-downgrades", &stable];
+        retry.extend(missing.iter().filter(|name| **name != "qemu-utils"));
+        apt(&retry).with_context(|| format!("after a first try failed with {first:#}"))?;
+    }
+    Ok(())
 }
 
 /// Whether apt knows packages at all (kernels are downloaded by name later).

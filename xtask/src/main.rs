@@ -44,9 +44,9 @@ enum Task {
         #[arg(value_enum)]
         figures: Vec<measure::Figure>,
     },
-    /// The part of `bench` that runs in a lab
+    /// A part of `bench` that runs in a lab
     #[command(hide = true)]
-    BenchDaemon,
+    BenchInLab { part: String },
     /// Build kernel and ramdisk from Debian's packages and our agent
     Ramdisk {
         /// For virtual machines only (small); without it, all drivers that real servers need
@@ -104,7 +104,7 @@ fn main() {
             build_ramdisk(&ramdisk::Options { out: out.unwrap_or(usual.out), compression, ca, ..usual })
         }
         Task::Bench { figures } => measure::run_figures(&figures),
-        Task::BenchDaemon => measure::daemon(),
+        Task::BenchInLab { part } => measure::part_in_lab(&part),
         Task::Lab(task) => bench_lab::run(task),
         Task::Image { id, pad_mib, secure_boot } => image(ImageSpec { id, pad_mib, secure_boot }),
     };

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bessemer_lab::daemon::{Daemon, Settings};
 use bessemer_lab::image::{Form, ImageSpec, TestImage};
 use bessemer_lab::imageserver::{Behaviour, ImageServer};
-use bessemer_lab::tool::{command, run};
+use bessemer_lab::tool::{Guarded, command, run};
 use bessemer_lab::{enter, peers, setup};
 use serde_json::Value;
 
@@ -33,21 +33,22 @@ pub(crate) enum Figure {
     Boot,
     /// Rate of the image writer beside dd
     Write,
+    /// TFTP and HTTP beside tftpd-hpa, dnsmasq and nginx
+    Serve,
     /// Start and idle memory of the daemon
     Daemon,
 }
 
 pub(crate) fn run_figures(wanted: &[Figure]) -> Result<()> {
-    let all = [Figure::Sizes, Figure::Boot, Figure::Write, Figure::Daemon];
+    let all = [Figure::Sizes, Figure::Boot, Figure::Write, Figure::Serve, Figure::Daemon];
     let wanted = if wanted.is_empty() { &all[..] } else { wanted };
-    if enter::outside() {
-        setup::all()?;
-    }
+    setup::all()?;
     for figure in wanted {
         let result = match figure {
             Figure::Sizes => sizes(),
             Figure::Boot => boot(),
             Figure::Write => write(),
+            Figure::Serve => serve_as_child(),
             Figure::Daemon => daemon_as_child(),
         };
         if let Err(error) = result {
@@ -194,19 +195,113 @@ impl Drop for LoopDevice {
     }
 }
 
-/// Runs the part that needs a lab in a process of its own.
-fn daemon_as_child() -> Result<()> {
-    if enter::outside() {
-        cargo(&["build", "--quiet", "--release", "-p", "bessemer"])?;
-        ramdisk::build(&ramdisk::Options::new(ramdisk::Set::Minimal))?;
-        let status = Command::new(std::env::current_exe()?).args(["bench-daemon"]).status()?;
-        ensure!(status.success(), "measuring the daemon ended with {status}");
-    }
+/// Runs a part that needs a lab in a process of its own.
+fn in_lab(part: &str) -> Result<()> {
+    let status = Command::new(std::env::current_exe()?).args(["bench-in-lab", part]).status()?;
+    ensure!(status.success(), "measuring {part} ended with {status}");
     Ok(())
 }
 
+/// One of the parts that [`in_lab`] starts.
+pub(crate) fn part_in_lab(part: &str) -> Result<()> {
+    match part {
+        "serve" => serve(),
+        "daemon" => daemon(),
+        other => bail!("there is no part {other}"),
+    }
+}
+
+fn serve_as_child() -> Result<()> {
+    setup::install(setup::PEER_SERVERS)?;
+    cargo(&["build", "--quiet", "--release", "-p", "bessemer-lab", "--examples"])?;
+    in_lab("serve")
+}
+
+/// A client behind a veth pair reads the same files from our services and from the peers.
+fn serve() -> Result<()> {
+    enter::run("bench-serve", false, |lab| {
+        for line in [
+            "netns add client",
+            "link add v0 type veth peer name v1 netns client",
+            "link set v0 master br0 up",
+            "-n client addr add 172.30.0.2/24 dev v1",
+            "-n client link set v1 up",
+        ] {
+            run(command("ip").args(line.split(' ')), LONG)?;
+        }
+        let files = lab.dir("files")?;
+        for (name, size) in [("tftp.bin", 32 * MIB), ("http.bin", 1024 * MIB)] {
+            std::io::copy(&mut File::open("/dev/urandom")?.take(size), &mut File::create(files.join(name))?)?;
+        }
+        let folder = files.display().to_string();
+        let start = |program: &str, args: &[&str]| Guarded::start(command(program).args(args), &lab.log("servers.log")?);
+        let ours = start(&example("release", "serve_boot").display().to_string(), &[&folder])?;
+        let ours_tftp = [tftp("1")?, tftp("4")?, tftp("64")?];
+        let ours_http = http("8088/files")?;
+        drop(ours);
+        let hpa = start("in.tftpd", &["-L", "-a", "172.30.0.1:69", "-s", &folder])?;
+        let hpa_tftp = [tftp("1")?, tftp("4")?, tftp("64")?];
+        drop(hpa);
+        let root = format!("--tftp-root={folder}");
+        let dnsmasq = start("dnsmasq", &["-k", "--port=0", "--enable-tftp", "--user=root", "--conf-file=/dev/null", &root])?;
+        let dnsmasq_tftp = [tftp("1")?, tftp("4")?, tftp("64")?];
+        drop(dnsmasq);
+        let config = lab.state().join("nginx.conf");
+        std::fs::write(
+            &config,
+            format!(
+                "user root; daemon off; pid {state}/nginx.pid; error_log {state}/log/nginx.log; events {{}} http {{ access_log off;                  sendfile on; client_body_temp_path {state}/b; proxy_temp_path {state}/p; fastcgi_temp_path {state}/f;                  uwsgi_temp_path {state}/u; scgi_temp_path {state}/s; server {{ listen 172.30.0.1:8090; root {folder}; }} }}",
+                state = lab.state().display()
+            ),
+        )?;
+        let nginx = start("nginx", &["-c", &config.display().to_string()])?;
+        let nginx_http = http("8090")?;
+        drop(nginx);
+        for (at, window) in ["1 block", "4 blocks (firmware's)", "64 blocks"].iter().enumerate() {
+            let beside = format!("tftpd-hpa {:.1}, dnsmasq {:.1}", hpa_tftp[at], dnsmasq_tftp[at]);
+            figure(&format!("TFTP, 32 MiB, blocks of 1468, window {window}"), ours_tftp[at], "MB/s", None, &beside);
+        }
+        figure("HTTP, 1 GiB", ours_http, "MB/s", None, &format!("nginx {nginx_http:.0}"));
+        Ok(())
+    })
+}
+
+/// Median rate of five TFTP reads with that window, in MB/s.
+fn tftp(window: &str) -> Result<f64> {
+    let client = example("release", "tftp_get").display().to_string();
+    let mut rates = Vec::new();
+    let read = || run(command("ip").args(["netns", "exec", "client", &client, "172.30.0.1:69", "tftp.bin", "1468", window]), LONG);
+    bessemer_lab::tool::until("the TFTP server", Duration::from_secs(20), || read().is_ok())?;
+    for _ in 0..5 {
+        rates.push(read()?.trim().parse::<f64>()? / 1e6);
+    }
+    Ok(median(rates))
+}
+
+/// Median rate of five HTTP reads, in MB/s.
+fn http(place: &str) -> Result<f64> {
+    let url = format!("http://172.30.0.1:{place}/http.bin");
+    let read = || {
+        let mut curl = command("ip");
+        curl.args(["netns", "exec", "client", "curl", "-sf", "-o", "/dev/null", "-w", "%{speed_download}", &url]);
+        run(&mut curl, LONG)
+    };
+    bessemer_lab::tool::until("the HTTP server", Duration::from_secs(20), || read().is_ok())?;
+    let mut rates = Vec::new();
+    for _ in 0..5 {
+        rates.push(read()?.trim().parse::<f64>()? / 1e6);
+    }
+    Ok(median(rates))
+}
+
+fn daemon_as_child() -> Result<()> {
+    cargo(&["build", "--quiet", "--release", "-p", "bessemer"])?;
+    ramdisk::build(&ramdisk::Options::new(ramdisk::Set::Minimal))?;
+    in_lab("daemon")
+}
+
 /// Starts the released daemon five times: time to the first answer, memory when idle.
-pub(crate) fn daemon() -> Result<()> {
+fn daemon() -> Result<()> {
     enter::run("bench", false, |lab| {
         let files = ramdisk::Options::new(ramdisk::Set::Minimal).out;
         let settings = Settings { kernel: files.join("vmlinuz"), ramdisk: files.join("ramdisk.img"), ..Settings::default() };
