@@ -26,46 +26,45 @@ mod raw {
     ioctl_read!(fs_getflags, b'f', 1, c_long);
     ioctl_write_ptr!(fs_setflags, b'f', 2, c_long);
     ioctl_none!(nvme_id, b'N', 0x40);
-    ioctl_readwrite!(nvme_admin, b'N', 0x41, super::NvmeAdminCommand);
+    ioctl_readwrite!(nvme_admin, b'N', 0x41, super::NvmePassthru);
     ioctl_readwrite_bad!(sg_io, 0x2285, super::SgIoHeader);
+}
+
+/// What differs between the NVMe admin commands that are sent from here; all else is zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NvmeAdminCommand {
+    /// Admin opcode.
+    pub opcode: u8,
+    /// Namespace, `0xffffffff` for all.
+    pub nsid: u32,
+    /// Command dword 10.
+    pub cdw10: u32,
+    /// Milliseconds, 0 for the driver's default.
+    pub timeout_ms: u32,
 }
 
 /// `struct nvme_passthru_cmd` of `linux/nvme_ioctl.h` (72 bytes).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
-pub struct NvmeAdminCommand {
-    /// Admin opcode.
-    pub opcode: u8,
-    /// Command flags.
-    pub flags: u8,
-    /// Reserved.
-    pub rsvd1: u16,
-    /// Namespace, `0xffffffff` for all.
-    pub nsid: u32,
-    /// Command dword 2.
-    pub cdw2: u32,
-    /// Command dword 3.
-    pub cdw3: u32,
+pub struct NvmePassthru {
+    opcode: u8,
+    flags: u8,
+    rsvd1: u16,
+    nsid: u32,
+    cdw2: u32,
+    cdw3: u32,
     metadata: u64,
     addr: u64,
     metadata_len: u32,
     data_len: u32,
-    /// Command dword 10.
-    pub cdw10: u32,
-    /// Command dword 11.
-    pub cdw11: u32,
-    /// Command dword 12.
-    pub cdw12: u32,
-    /// Command dword 13.
-    pub cdw13: u32,
-    /// Command dword 14.
-    pub cdw14: u32,
-    /// Command dword 15.
-    pub cdw15: u32,
-    /// Milliseconds, 0 for the driver's default.
-    pub timeout_ms: u32,
-    /// Dword 0 of the completion.
-    pub result: u32,
+    cdw10: u32,
+    cdw11: u32,
+    cdw12: u32,
+    cdw13: u32,
+    cdw14: u32,
+    cdw15: u32,
+    timeout_ms: u32,
+    result: u32,
 }
 
 /// `struct sg_io_hdr` of `scsi/sg.h`.
@@ -230,7 +229,14 @@ pub fn nvme_namespace(file: &File) -> io::Result<u32> {
 ///
 /// # Errors
 /// The errno, or an NVMe status (as `Other`) when the controller refused the command.
-pub fn nvme_admin(file: &File, mut command: NvmeAdminCommand, data: Option<&mut [u8]>) -> io::Result<u32> {
+pub fn nvme_admin(file: &File, request: NvmeAdminCommand, data: Option<&mut [u8]>) -> io::Result<u32> {
+    let mut command = NvmePassthru {
+        opcode: request.opcode,
+        nsid: request.nsid,
+        cdw10: request.cdw10,
+        timeout_ms: request.timeout_ms,
+        ..NvmePassthru::default()
+    };
     if let Some(buffer) = data {
         command.data_len = u32::try_from(buffer.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
         command.addr = buffer.as_mut_ptr() as u64;
@@ -241,7 +247,7 @@ pub fn nvme_admin(file: &File, mut command: NvmeAdminCommand, data: Option<&mut 
     if status == 0 {
         Ok(command.result)
     } else {
-        Err(io::Error::other(format!("NVMe status {status:#06x} for admin opcode {:#04x}", command.opcode)))
+        Err(io::Error::other(format!("NVMe status {status:#06x} for admin opcode {:#04x}", request.opcode)))
     }
 }
 
@@ -295,4 +301,15 @@ pub fn scsi_command(file: &File, command: &[u8], data: SgData<'_>, timeout_ms: u
         driver_status: header.driver_status,
         sense: sense.iter().take(written).copied().collect(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn structures_have_the_sizes_that_the_kernel_expects() {
+        assert_eq!(size_of::<NvmePassthru>(), 72);
+        assert_eq!(size_of::<SgIoHeader>(), 88);
+    }
 }

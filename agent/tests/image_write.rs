@@ -47,7 +47,13 @@ async fn a_raw_image_arrives_byte_for_byte_on_a_loop_device_in_spite_of_cuts() {
     assert!(on_disk[47 * MIB..].iter().all(|b| *b == 0), "an old partition table at the end is gone");
 }
 
-async fn write_to_file(disk_len: usize, body: Vec<u8>, checksum: &str, format: &str, faults: Faults) -> (Result<bessemer_agent::image::WriteReport, ImageError>, Vec<u8>, Server) {
+async fn write_to_file(
+    disk_len: usize,
+    body: Vec<u8>,
+    checksum: &str,
+    format: &str,
+    faults: Faults,
+) -> (Result<bessemer_agent::image::WriteReport, ImageError>, Vec<u8>, Server) {
     let dir = tempfile::tempdir().unwrap();
     let file = old_disk(dir.path(), disk_len as u64);
     let server = Server::start(body, faults).await;

@@ -3,9 +3,17 @@
 //! Everything here works on whole disks that a command named. Nothing is written to a disk that is mounted or
 //! part of an array, and listing and choosing never write.
 
+pub mod ata;
+pub mod configdrive;
+pub mod erase;
 pub mod error;
+pub mod gpt;
+pub mod install;
 pub mod list;
+pub mod nvme;
+pub mod part;
 pub mod pick;
 pub mod wipe;
 
 pub use error::DiskError;
+pub use install::{InstallError, InstallReport, install};

@@ -82,13 +82,7 @@ impl Server {
     }
 }
 
-async fn connection(
-    mut stream: TcpStream,
-    body: &[u8],
-    faults: &Faults,
-    served: &AtomicU64,
-    requests: &AtomicU64,
-) -> std::io::Result<()> {
+async fn connection(mut stream: TcpStream, body: &[u8], faults: &Faults, served: &AtomicU64, requests: &AtomicU64) -> std::io::Result<()> {
     loop {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -97,12 +91,11 @@ async fn connection(
         }
         requests.fetch_add(1, Ordering::SeqCst);
         let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
-        let header = |name: &str| {
-            head.lines().find_map(|line| line.strip_prefix(&format!("{name}:"))).map(|value| value.trim().to_owned())
-        };
+        let header = |name: &str| head.lines().find_map(|line| line.strip_prefix(&format!("{name}:"))).map(|value| value.trim().to_owned());
         let once = faults.statuses.lock().unwrap().pop_front();
         let status = once.unwrap_or_else(|| faults.status.load(Ordering::SeqCst));
-        let denied = faults.authorization.as_ref().is_some_and(|want| header("authorization").as_deref() != Some(&want.to_ascii_lowercase()));
+        let denied =
+            faults.authorization.as_ref().is_some_and(|want| header("authorization").as_deref() != Some(&want.to_ascii_lowercase()));
         if status != 0 || denied {
             let status = if denied { 401 } else { status };
             stream.write_all(format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n").as_bytes()).await?;
