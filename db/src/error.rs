@@ -144,6 +144,17 @@ pub enum DbError {
     /// The URL names no database that this program knows.
     #[error("database URL not understood: {0}; use sqlite:///path/to/file or postgresql://user@host/name")]
     Url(String),
+    /// The database could not be opened.
+    #[error("cannot open the database {what}: {remedy}")]
+    Open {
+        /// File, or host and database name.
+        what: String,
+        /// What to check.
+        remedy: &'static str,
+        /// Why.
+        #[source]
+        source: Box<sqlx::Error>,
+    },
     /// A migration failed.
     #[error("the database could not be migrated")]
     Migrate(#[source] sqlx::migrate::MigrateError),
@@ -251,7 +262,7 @@ impl From<DbError> for Fault {
             | DbError::FlowExists { .. }
             | DbError::Locked { .. } => FaultKind::NodeLocked,
             DbError::NulCharacter => FaultKind::InvalidParameterValue,
-            DbError::Unavailable(_) => FaultKind::TemporaryFailure,
+            DbError::Unavailable(_) | DbError::Open { .. } => FaultKind::TemporaryFailure,
             DbError::Unsealable { .. }
             | DbError::SealKey { .. }
             | DbError::Corrupt { .. }
@@ -259,6 +270,21 @@ impl From<DbError> for Fault {
             | DbError::Migrate(_)
             | DbError::Other(_) => FaultKind::Internal,
         };
+        if matches!(kind, FaultKind::Internal | FaultKind::TemporaryFailure) {
+            tracing::error!(error = chain(&e), "database");
+        }
         Fault::new(kind, e.to_string())
     }
+}
+
+/// The error with its causes. Only their texts: the details that PostgreSQL keeps beside may quote a row.
+fn chain(e: &dyn std::error::Error) -> String {
+    let mut text = e.to_string();
+    let mut next = e.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
 }

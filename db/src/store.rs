@@ -107,7 +107,7 @@ impl Store {
     /// Opens `sqlite:///path/to/file` (made when absent), `sqlite::memory:` or `postgresql://user@host/name`. Does not migrate.
     ///
     /// # Errors
-    /// [`DbError::Url`] for another scheme; [`DbError::Unavailable`] when the database cannot be reached.
+    /// [`DbError::Url`] for another scheme; [`DbError::Open`] when the database cannot be reached.
     pub async fn open(url: &str, options: OpenOptions) -> Result<Self> {
         let fate = Arc::new(Fate::default());
         let backend = if url.starts_with("sqlite:") {
@@ -329,8 +329,16 @@ async fn open_sqlite(url: &str, options: &OpenOptions, fate: &Arc<Fate>) -> Resu
             Synchronous::Normal => SqliteSynchronous::Normal,
         })
     };
-    // The writer first: it makes the file and turns the journal on.
-    let writer = base.connect().await?;
+    let fail = |e: sqlx::Error| DbError::Open {
+        what: base.get_filename().display().to_string(),
+        remedy: "its folder must exist and be writable, and the file must be an SQLite database",
+        source: Box::new(e),
+    };
+    if !memory {
+        make_private(base.get_filename()).map_err(|e| fail(sqlx::Error::Io(e)))?;
+    }
+    // The writer first: it turns the journal on.
+    let writer = base.connect().await.map_err(fail)?;
     let readers = if memory {
         None
     } else {
@@ -348,9 +356,16 @@ async fn open_sqlite(url: &str, options: &OpenOptions, fate: &Arc<Fate>) -> Resu
     Ok(Backend::Sqlite { writer: tx, readers })
 }
 
+/// Makes the file before SQLite does, so that others cannot read it; its journal takes over the mode.
+fn make_private(file: &std::path::Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(file).map(drop)
+}
+
 async fn open_postgres(url: &str, options: &OpenOptions) -> Result<Backend> {
-    let connect = PgConnectOptions::from_str(url)
-        .map_err(|e| DbError::Url(e.to_string()))?
+    let connect = PgConnectOptions::from_str(url).map_err(|e| DbError::Url(e.to_string()))?;
+    let what = format!("{} at {}:{}", connect.get_database().unwrap_or_default(), connect.get_host(), connect.get_port());
+    let connect = connect
         .application_name("bessemer")
         .statement_cache_capacity(PREPARED)
         .options([("statement_timeout", "30s"), ("lock_timeout", "10s"), ("idle_in_transaction_session_timeout", "60s")])
@@ -360,6 +375,11 @@ async fn open_postgres(url: &str, options: &OpenOptions) -> Result<Backend> {
         .acquire_timeout(PATIENCE)
         .test_before_acquire(false)
         .connect_with(connect)
-        .await?;
+        .await
+        .map_err(|e| DbError::Open {
+            what,
+            remedy: "PostgreSQL must run there, know the user and hold the database",
+            source: Box::new(e),
+        })?;
     Ok(Backend::Postgres(pool))
 }

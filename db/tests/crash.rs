@@ -89,3 +89,28 @@ on_both! {
         node(&s, "last", ProvisionState::Enroll).await;
     }
 }
+
+#[tokio::test]
+async fn a_database_that_cannot_be_opened_is_named_with_what_to_check() {
+    let options = || bessemer_db::OpenOptions::new(bessemer_db::SealKey::random());
+    for (url, words) in [
+        ("sqlite:///nowhere/at/all/db.sqlite", "/nowhere/at/all/db.sqlite: its folder must exist"),
+        ("postgresql://u:pa55@localhost:1/d", "d at localhost:1: PostgreSQL must run there"),
+        ("mysql://u:pa55@h/d", "mysql; use sqlite://"),
+    ] {
+        let e = bessemer_db::Store::open(url, options()).await.unwrap_err();
+        assert!(e.to_string().contains(words), "{e}");
+        assert!(!format!("{e:?}").contains("pa55"));
+    }
+}
+
+#[tokio::test]
+async fn the_database_file_is_private() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let db = Database::sqlite();
+    let _s = db.open().await;
+    for f in std::fs::read_dir(db.folder.path()).unwrap() {
+        let f = f.unwrap();
+        assert_eq!(f.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", f.path());
+    }
+}
