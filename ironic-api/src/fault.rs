@@ -31,7 +31,9 @@ pub const fn status(kind: FaultKind) -> StatusCode {
         | K::ImageUnacceptable => StatusCode::BAD_REQUEST,
         K::Unauthorized => StatusCode::UNAUTHORIZED,
         K::Forbidden | K::OperationNotPermitted | K::NodeProtected => StatusCode::FORBIDDEN,
-        K::NotFound | K::NodeNotFound | K::PortNotFound | K::DriverNotFound | K::ConductorNotFound | K::NoValidHost => StatusCode::NOT_FOUND,
+        K::NotFound | K::NodeNotFound | K::PortNotFound | K::DriverNotFound | K::ConductorNotFound | K::NoValidHost => {
+            StatusCode::NOT_FOUND
+        }
         K::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         K::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
         K::InvalidState

@@ -90,11 +90,18 @@ impl Patch {
     pub fn apply(&self, doc: &mut JsonMap) -> Result<(), Fault> {
         for o in &self.0 {
             apply(doc, o).ok_or_else(|| {
-                Fault::new(FaultKind::PatchError, format!("Couldn't apply the patch: there is no \"/{}\" to {}.", o.path.join("/"), match o.op {
-                    Op::Add => "add to",
-                    Op::Replace => "replace",
-                    Op::Remove => "remove",
-                }))
+                Fault::new(
+                    FaultKind::PatchError,
+                    format!(
+                        "Couldn't apply the patch: there is no \"/{}\" to {}.",
+                        o.path.join("/"),
+                        match o.op {
+                            Op::Add => "add to",
+                            Op::Replace => "replace",
+                            Op::Remove => "remove",
+                        }
+                    ),
+                )
             })?;
         }
         Ok(())

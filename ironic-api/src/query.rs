@@ -54,11 +54,6 @@ impl Query {
         self.0.iter().map(|(k, _)| k.as_str())
     }
 
-    /// Every pair.
-    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(k, v)| (k.as_str(), v.as_str()))
-    }
-
     /// The value of a parameter.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_str())
@@ -71,12 +66,16 @@ impl Query {
 
     /// A boolean.
     pub fn bool(&self, name: &str) -> Result<Option<bool>, Fault> {
-        self.get(name).map(|v| parse_bool(v).ok_or_else(|| Fault::invalid(format!("Invalid value for {name}: \"{v}\" is not a boolean.")))).transpose()
+        self.get(name)
+            .map(|v| parse_bool(v).ok_or_else(|| Fault::invalid(format!("Invalid value for {name}: \"{v}\" is not a boolean."))))
+            .transpose()
     }
 
     /// A UUID.
     pub fn uuid(&self, name: &str) -> Result<Option<Uuid>, Fault> {
-        self.get(name).map(|v| parse_uuid(v).ok_or_else(|| Fault::invalid(format!("Expected a UUID for {name} but received {v}.")))).transpose()
+        self.get(name)
+            .map(|v| parse_uuid(v).ok_or_else(|| Fault::invalid(format!("Expected a UUID for {name} but received {v}."))))
+            .transpose()
     }
 
     /// A comma-separated list: trimmed, in lower case, each item once.

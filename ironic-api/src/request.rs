@@ -57,7 +57,10 @@ impl Api {
             Some(u) => Ok(self.store.node_get(NodeId(u)).await?),
             None => {
                 if !is_loose_name(ident) {
-                    return Err(Fault::invalid(format!("Expected a UUID or a name but received {}.", ident.chars().take(255).collect::<String>())));
+                    return Err(Fault::invalid(format!(
+                        "Expected a UUID or a name but received {}.",
+                        ident.chars().take(255).collect::<String>()
+                    )));
                 }
                 if !req.version.has(Behaviour::NodeNames) {
                     return Err(no_such_node(ident));
@@ -94,10 +97,7 @@ pub(crate) fn is_loose_name(s: &str) -> bool {
 /// A host name of RFC 1123.
 pub(crate) fn is_host_name(s: &str) -> bool {
     let label = |l: &str| {
-        (1..=63).contains(&l.len())
-            && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-            && !l.starts_with('-')
-            && !l.ends_with('-')
+        (1..=63).contains(&l.len()) && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') && !l.starts_with('-') && !l.ends_with('-')
     };
     s.len() <= 255 && s.split('.').all(label)
 }

@@ -25,23 +25,21 @@ const PARTITION_EXPONENT: u32 = 5;
 /// The conductors at one moment.
 pub(crate) struct Conductors {
     read_at: Instant,
-    /// All that are registered, with whether their lease holds.
-    pub all: Vec<(Conductor, bool)>,
+    /// Those whose lease holds.
+    alive: Vec<Conductor>,
     rings: HashMap<(String, String), HashRing>,
 }
 
 impl Conductors {
-    fn new(all: Vec<Conductor>) -> Self {
-        let now = SystemClock.now();
-        let all: Vec<_> = all.into_iter().map(|c| { let alive = c.expires_at > now; (c, alive) }).collect();
+    fn new(alive: Vec<Conductor>) -> Self {
         let mut hosts: HashMap<(String, String), Vec<&str>> = HashMap::new();
-        for (c, _) in all.iter().filter(|(_, alive)| *alive) {
+        for c in &alive {
             for driver in c.drivers.keys() {
                 hosts.entry((c.conductor_group.clone(), driver.clone())).or_default().push(&c.hostname);
             }
         }
         let rings = hosts.into_iter().map(|(k, h)| (k, HashRing::new(&h, PARTITION_EXPONENT))).collect();
-        Self { read_at: Instant::now(), all, rings }
+        Self { read_at: Instant::now(), alive, rings }
     }
 
     fn ring(&self, group: &str, driver: &str) -> Option<&HashRing> {
@@ -58,23 +56,19 @@ impl Conductors {
         self.ring(group, driver)?.host(&id.to_string())
     }
 
-    fn alive(&self) -> impl Iterator<Item = &Conductor> {
-        self.all.iter().filter(|(_, alive)| *alive).map(|(c, _)| c)
-    }
-
     /// What a driver offers in a group.
     pub fn offer(&self, group: &str, driver: &str) -> Option<&DriverOffer> {
-        self.alive().filter(|c| c.conductor_group == group).find_map(|c| c.drivers.get(driver))
+        self.alive.iter().filter(|c| c.conductor_group == group).find_map(|c| c.drivers.get(driver))
     }
 
     /// Every driver that a living conductor offers: name, hosts, offer.
     pub fn drivers(&self) -> Vec<(&str, Vec<&str>, &DriverOffer)> {
-        let names: BTreeSet<&str> = self.alive().flat_map(|c| c.drivers.keys().map(String::as_str)).collect();
+        let names: BTreeSet<&str> = self.alive.iter().flat_map(|c| c.drivers.keys().map(String::as_str)).collect();
         names
             .into_iter()
             .filter_map(|n| {
-                let hosts = self.alive().filter(|c| c.drivers.contains_key(n)).map(|c| c.hostname.as_str()).collect();
-                Some((n, hosts, self.alive().find_map(|c| c.drivers.get(n))?))
+                let hosts = self.alive.iter().filter(|c| c.drivers.contains_key(n)).map(|c| c.hostname.as_str()).collect();
+                Some((n, hosts, self.alive.iter().find_map(|c| c.drivers.get(n))?))
             })
             .collect()
     }
@@ -103,7 +97,7 @@ impl Ring {
 
     /// The conductors as they are now.
     pub async fn read_again(&self) -> Result<Arc<Conductors>, Fault> {
-        let fresh = Arc::new(Conductors::new(self.store.conductor_list().await?));
+        let fresh = Arc::new(Conductors::new(self.store.conductor_list_alive(SystemClock.now()).await?));
         *self.last.write().await = Some(fresh.clone());
         Ok(fresh)
     }

@@ -376,19 +376,15 @@ pub(crate) enum Lost {
 
 /// The handler of a method and path (segments below `/v1`, decoded), with the variable segments.
 pub(crate) fn find(method: &str, segments: &[String], slash: bool, version: Version) -> Result<(Op, Vec<String>), Lost> {
-    let place = BY_LENGTH.get(segments.len()).and_then(|places| {
-        places.iter().find(|(pattern, _)| pattern.iter().zip(segments).all(|(p, s)| *p == "{}" || p == s))
-    });
+    let place = BY_LENGTH
+        .get(segments.len())
+        .and_then(|places| places.iter().find(|(pattern, _)| pattern.iter().zip(segments).all(|(p, s)| *p == "{}" || p == s)));
     let Some((pattern, place)) = place else {
         // Below a collection that exists, what is left over counts as an unexpected argument.
         let collection = segments.first().is_some_and(|s| PLACES.iter().any(|p| p.path == s));
         return Err(if collection { Lost::Fault(FaultKind::InvalidParameterValue) } else { Lost::Refused(Refusal::Unrouted) });
     };
-    let entry = place
-        .entries
-        .iter()
-        .find(|e| e.method == method || e.method == "*")
-        .ok_or(Lost::Refused(Refusal::Method(place.allow)))?;
+    let entry = place.entries.iter().find(|e| e.method == method || e.method == "*").ok_or(Lost::Refused(Refusal::Method(place.allow)))?;
     if place.exact && slash {
         return Err(Lost::Fault(FaultKind::NotFound));
     }
@@ -412,9 +408,7 @@ pub(crate) fn is_public(segments: &[String]) -> bool {
     match segments {
         [] => true,
         [one] => matches!(bare(one).as_str(), "lookup" | "continue_inspection"),
-        [first, id] => {
-            first == "heartbeat" && bare(id).bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        }
+        [first, id] => first == "heartbeat" && bare(id).bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'),
         _ => false,
     }
 }

@@ -192,7 +192,8 @@ fn accepts_json(headers: &HeaderMap) -> bool {
     let mut said = false;
     for value in headers.get_all(header::ACCEPT) {
         let Ok(value) = value.to_str() else { continue };
-        for range in value.split(',').map(|r| r.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()).filter(|r| !r.is_empty()) {
+        for range in value.split(',').map(|r| r.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()).filter(|r| !r.is_empty())
+        {
             said = true;
             if matches!(range.as_str(), "application/json" | "application/*" | "*/*") {
                 return true;

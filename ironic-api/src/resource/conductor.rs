@@ -1,5 +1,7 @@
 //! Conductors (`api.md` section 8).
 
+use std::collections::HashSet;
+
 use bessemer_model::{
     Json, JsonMap,
     clock::{Clock, SystemClock},
@@ -20,13 +22,13 @@ use ConductorField as F;
 
 const SHORT: &[ConductorField] = &[F::Hostname, F::ConductorGroup, F::Alive, F::Links];
 
-fn render(c: &Conductor, fields: FieldSet<ConductorField>, base: &str) -> Json {
+fn render(c: &Conductor, alive: &HashSet<String>, fields: FieldSet<ConductorField>, base: &str) -> Json {
     let mut m = JsonMap::new();
     for f in fields.iter() {
         let value = match f {
             F::Hostname => json!(c.hostname),
             F::ConductorGroup => json!(c.conductor_group),
-            F::Alive => json!(c.expires_at > SystemClock.now()),
+            F::Alive => json!(alive.contains(&c.hostname)),
             F::Drivers => json!(c.drivers.keys().collect::<Vec<_>>()),
             F::CreatedAt => json!(c.created_at.to_wire()),
             F::UpdatedAt => json!(c.updated_at.to_wire()),
@@ -35,6 +37,11 @@ fn render(c: &Conductor, fields: FieldSet<ConductorField>, base: &str) -> Json {
         m.insert(f.name().to_owned(), value);
     }
     Json::Object(m)
+}
+
+/// Whose lease holds: the store knows whose clock judges that.
+async fn alive(api: &Api) -> Result<HashSet<String>, Fault> {
+    Ok(api.store.conductor_list_alive(SystemClock.now()).await?.into_iter().map(|c| c.hostname).collect())
 }
 
 fn not_found(name: &str) -> Fault {
@@ -54,6 +61,7 @@ pub(crate) async fn list(api: &Api, req: &Req) -> Result<Reply, Fault> {
     let desc = q.descending()?;
     let sort = req.version.sort_field::<ConductorField>(sort_key)?;
     let mut all = api.store.conductor_list().await?;
+    let alive = alive(api).await?;
     all.sort_by(|a, b| {
         let by_field = match sort {
             Some(F::Hostname) => a.hostname.cmp(&b.hostname),
@@ -73,7 +81,7 @@ pub(crate) async fn list(api: &Api, req: &Req) -> Result<Reply, Fault> {
     };
     let page: Vec<&Conductor> = all.iter().skip(skip).take(limit as usize).collect();
     let mut body = JsonMap::new();
-    body.insert("conductors".into(), page.iter().map(|c| render(c, shown.set, &req.base)).collect());
+    body.insert("conductors".into(), page.iter().map(|c| render(c, &alive, shown.set, &req.base)).collect());
     if let Some(last) = page.last().filter(|_| page.len() == limit as usize) {
         let mut args = vec![("sort_key", sort_key.to_owned()), ("sort_dir", if desc { "desc" } else { "asc" }.to_owned())];
         if let Some(d) = shown.detail {
@@ -92,5 +100,5 @@ pub(crate) async fn show(api: &Api, req: &Req) -> Result<Reply, Fault> {
     req.query.only(&["fields"])?;
     let fields = shown(&req.query, req.version)?.map_or_else(|| req.version.visible(), |(set, _)| set);
     let c = api.store.conductor_get(req.param(0)).await?;
-    Reply::ok(&render(&c, fields, &req.base))
+    Reply::ok(&render(&c, &alive(api).await?, fields, &req.base))
 }

@@ -3,8 +3,7 @@
 use bessemer_model::{Json, JsonMap, fault::Fault};
 
 const PHYSICAL: &[&str] = &["bridge", "dvs", "hw_veb", "hyperv", "ovs", "tap", "vhostuser", "vif", "phy"];
-const BOND_MODES: &[&str] =
-    &["802.3ad", "balance-rr", "active-backup", "balance-xor", "broadcast", "balance-tlb", "balance-alb"];
+const BOND_MODES: &[&str] = &["802.3ad", "balance-rr", "active-backup", "balance-xor", "broadcast", "balance-tlb", "balance-alb"];
 const NETWORKS: &[&str] = &["ipv4", "ipv4_dhcp", "ipv6", "ipv6_dhcp", "ipv6_slaac"];
 
 /// Checks an object that is not empty.

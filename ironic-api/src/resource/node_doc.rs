@@ -170,7 +170,9 @@ impl Doc<'_> {
 /// Refuses values of the `boot_mode` capability that the operator has ruled out.
 pub(crate) fn check_boot_mode(properties: &JsonMap, disallowed: &[String]) -> Result<(), Fault> {
     let mode = match properties.get("capabilities") {
-        Some(Json::String(s)) => s.split(',').filter_map(|kv| kv.split_once(':')).find(|(k, _)| k.trim() == "boot_mode").map(|(_, v)| v.trim()),
+        Some(Json::String(s)) => {
+            s.split(',').filter_map(|kv| kv.split_once(':')).find(|(k, _)| k.trim() == "boot_mode").map(|(_, v)| v.trim())
+        }
         Some(Json::Object(m)) => m.get("boot_mode").and_then(Json::as_str),
         _ => None,
     };

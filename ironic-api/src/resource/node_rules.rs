@@ -57,7 +57,10 @@ pub(crate) fn check_patchable(node: &Node, patch: &Patch, version: Version) -> R
     let state = node.status.provision_state;
     let inspecting = state == P::Inspecting && version.has(Behaviour::InspectingIsLocked);
     if inspecting || (node.status.target_provision_state.is_some() && !state.update_allowed()) {
-        return Err(Fault::new(FaultKind::InvalidState, format!("Node {} cannot be updated while a state transition is in progress.", node.id)));
+        return Err(Fault::new(
+            FaultKind::InvalidState,
+            format!("Node {} cannot be updated while a state transition is in progress.", node.id),
+        ));
     }
     Ok(())
 }

@@ -85,7 +85,8 @@ impl Serialize for PortView<'_> {
 pub(super) fn parse_address(s: &str) -> Result<String, Fault> {
     let colons = !s.contains('-');
     let mac = s.parse::<Mac>().ok().filter(|_| colons);
-    mac.map(|m| m.to_string()).ok_or_else(|| Fault::invalid(format!("Expected a MAC address but received {}.", s.chars().take(64).collect::<String>())))
+    mac.map(|m| m.to_string())
+        .ok_or_else(|| Fault::invalid(format!("Expected a MAC address but received {}.", s.chars().take(64).collect::<String>())))
 }
 
 /// The port that a path names.

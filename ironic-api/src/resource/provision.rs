@@ -26,16 +26,7 @@ use crate::{
 pub(crate) async fn set(api: &Api, req: &Req) -> Result<Reply, Fault> {
     req.query.only(&[])?;
     let args = req.body.args()?;
-    args.only(&[
-        "target",
-        "configdrive",
-        "clean_steps",
-        "deploy_steps",
-        "service_steps",
-        "rescue_password",
-        "disable_ramdisk",
-        "runbook",
-    ])?;
+    args.only(&["target", "configdrive", "clean_steps", "deploy_steps", "service_steps", "rescue_password", "disable_ramdisk", "runbook"])?;
     let target = args.required_text("target")?.to_owned();
     let node = api.node_of_path(req).await?;
     req.version.check_verb(&target)?;

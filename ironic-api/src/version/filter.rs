@@ -227,3 +227,74 @@ impl Version {
 fn too_new(field: &str) -> Fault {
     Fault::new(FaultKind::NotAcceptable, format!("The field \"{field}\" needs a newer API version."))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::*;
+    use crate::version::{
+        Behaviour,
+        fields::{ConductorField, DriverField, HistoryField, NodeField, PortField, StatesField},
+    };
+
+    /// Every minor, one line each time the set changes: what came and what went.
+    fn walk<F: FieldTable>(what: &str, out: &mut String) {
+        let mut before: Vec<&str> = Vec::new();
+        for v in Version::all() {
+            let now: Vec<&str> = v.visible::<F>().iter().map(FieldTable::name).collect();
+            let came: Vec<&&str> = now.iter().filter(|n| !before.contains(n)).collect();
+            let went: Vec<&&str> = before.iter().filter(|n| !now.contains(n)).collect();
+            if !came.is_empty() || !went.is_empty() {
+                let _ = writeln!(out, "{what} {v}: +{came:?} -{went:?} = {}", now.len());
+            }
+            before = now;
+        }
+    }
+
+    #[test]
+    fn the_field_set_of_every_microversion_and_resource_is_this() {
+        let mut out = String::new();
+        walk::<NodeField>("node", &mut out);
+        walk::<StatesField>("node states", &mut out);
+        walk::<PortField>("port", &mut out);
+        walk::<DriverField>("driver", &mut out);
+        walk::<ConductorField>("conductor", &mut out);
+        walk::<HistoryField>("history", &mut out);
+        insta::assert_snapshot!(out);
+    }
+
+    #[test]
+    fn the_verbs_queries_values_and_behaviours_of_every_microversion_are_these() {
+        let mut out = String::new();
+        let mut before: Vec<String> = Vec::new();
+        for v in Version::all() {
+            let mut now: Vec<String> = VERBS.iter().filter(|r| v.check_verb(r.name).is_ok()).map(|r| format!("verb {}", r.name)).collect();
+            now.extend(POWER_TARGETS.iter().filter(|(n, _)| v.power_target(n).is_ok()).map(|(n, _)| format!("power {n}")));
+            let known = QUERIES.iter().filter(|q| v.check_query(q.of, std::iter::once(q.name)).is_ok());
+            now.extend(known.map(|q| format!("query {:?}.{}", q.of, q.name)));
+            now.extend(Behaviour::ALL.iter().filter(|b| v.has(**b)).map(|b| format!("behaviour {b:?}")));
+            now.extend(v.root_links().map(|l| format!("root {l}")));
+            let renamed = ProvisionState::ALL.iter().filter(|s| v.state_name(**s) != Some(s.as_str()));
+            now.extend(renamed.map(|s| format!("state {s} shown as {:?}", v.state_name(*s))));
+            for came in now.iter().filter(|n| !before.contains(n)) {
+                let _ = writeln!(out, "{v} + {came}");
+            }
+            for went in before.iter().filter(|n| !now.contains(n)) {
+                let _ = writeln!(out, "{v} - {went}");
+            }
+            before = now;
+        }
+        insta::assert_snapshot!(out);
+    }
+
+    #[test]
+    fn a_field_is_refused_as_unknown_or_as_too_new() {
+        let ask = |v: Version, f: &str| v.selected::<NodeField>(&[f.to_owned()]).map(|_| ()).map_err(|e| e.kind);
+        assert_eq!(ask(Version::MAX, "health"), Ok(()));
+        assert_eq!(ask(Version::MIN, "health"), Err(FaultKind::NotAcceptable));
+        for unknown in ["bogus", "id", "links", "created_at", "ports"] {
+            assert_eq!(ask(Version::MAX, unknown), Err(FaultKind::InvalidParameterValue), "{unknown}");
+        }
+    }
+}
