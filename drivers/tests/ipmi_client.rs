@@ -135,6 +135,10 @@ async fn a_late_reply_is_never_taken_for_the_answer_to_another_command() {
     let first = client.chassis_status().await.unwrap();
     assert!(!first.on);
     client.chassis_control(ChassisControl::On).await.unwrap();
+    // Let it come just when the same question is open and its true answer lost.
+    tokio::time::sleep(Duration::from_millis(80)).await;
+    bmc.faults().once_for(CHASSIS, STATUS, Fault::DropReply);
+    assert!(client.chassis_status().await.unwrap().on, "the stale answer was taken");
     let until = Instant::now() + Duration::from_millis(500);
     let mut asked = 0;
     while Instant::now() < until {
@@ -365,13 +369,61 @@ async fn idle_sessions_are_closed() {
 
 #[tokio::test]
 async fn callers_may_give_up_at_any_moment() {
-    let (bmc, client) = pair(IpmiBmcConfig::default()).await;
+    // Each log-in given up half way occupies a session of the BMC until it expires there.
+    let (bmc, client) = pair(IpmiBmcConfig { max_sessions: 100, ..IpmiBmcConfig::default() }).await;
     bmc.faults().set_delay(Duration::from_millis(10));
     for ms in 0..60 {
         let _ = tokio::time::timeout(Duration::from_millis(ms), client.chassis_status()).await;
     }
     bmc.machine().act(PowerAction::On);
     assert!(client.chassis_status().await.unwrap().on);
+}
+
+#[tokio::test]
+async fn a_log_in_that_was_given_up_half_way_is_finished_by_the_next_call() {
+    for ms in 0..40 {
+        let (bmc, client) = pair(IpmiBmcConfig::default()).await;
+        bmc.faults().set_delay(Duration::from_millis(5));
+        let _ = tokio::time::timeout(Duration::from_millis(ms), client.chassis_status()).await;
+        bmc.faults().set_delay(Duration::ZERO);
+        client.chassis_control(ChassisControl::On).await.unwrap_or_else(|e| panic!("given up after {ms} ms: {e}"));
+    }
+}
+
+#[tokio::test]
+async fn a_slow_answer_to_a_command_that_is_sent_once_is_waited_for() {
+    let (bmc, client) = pair(IpmiBmcConfig::default()).await;
+    bmc.machine().assume_power(Power::On);
+    bmc.faults().once_for(CHASSIS, CONTROL, Fault::Late(Duration::from_millis(600)));
+    client.chassis_control(ChassisControl::Reset).await.unwrap();
+    assert_eq!(controls(&bmc), 1);
+}
+
+#[tokio::test]
+async fn a_session_near_its_end_is_replaced_before_it_costs_lost_packets() {
+    let mut config = quick();
+    config.timing.idle = Duration::from_millis(400);
+    let bmc = bmc(IpmiBmcConfig { session_timeout: Duration::from_millis(350), ..IpmiBmcConfig::default() }).await;
+    let client = IpmiPool::new(config).client(&endpoint(&bmc));
+    client.chassis_status().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(360)).await;
+    let t = Instant::now();
+    client.chassis_status().await.unwrap();
+    assert!(t.elapsed() < Duration::from_millis(90), "{:?}", t.elapsed());
+}
+
+#[tokio::test]
+async fn a_bmc_that_vanishes_during_the_log_in_is_not_blamed_on_the_user() {
+    let (bmc, client) = pair(IpmiBmcConfig::default()).await;
+    bmc.faults().drop_login_replies(0x12, u32::MAX);
+    let error = client.chassis_status().await.unwrap_err();
+    assert!(error.is_credentials(), "it is there and does not answer to the name: {error}");
+    let gone = client.clone();
+    let call = tokio::spawn(async move { gone.chassis_status().await });
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    bmc.faults().set_silent(true);
+    let error = call.await.unwrap().unwrap_err();
+    assert!(error.is_unreachable(), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -136,7 +136,7 @@ impl IpmiPool {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .entry((endpoint.host.clone(), endpoint.port))
-            .or_insert_with(|| Arc::new(Bmc::new(&endpoint.host, endpoint.port)))
+            .or_insert_with(|| Arc::new(Bmc::new(&endpoint.host)))
             .clone();
         IpmiClient { pool: self.clone(), bmc, endpoint: Arc::new(endpoint.clone()) }
     }

@@ -1,7 +1,8 @@
 //! IPMI 2.0 over LAN (RMCP+), spoken natively: no other program is run.
 //!
-//! `crypto` and `codec` are bytes, `session` is the protocol without input or output, `transport` the shared sockets,
-//! `bmc` the conversation with one BMC, `client` the entrance; `chassis`, `sel` and `sdr` are typed commands.
+//! `crypto` and `codec` are bytes, `session` is the protocol without input or output, `transport` the shared sockets, `login` and
+//! `bmc` the conversation with one BMC, `client` the entrance; `chassis`, `sel` and `sdr` are typed commands; `info` reads `driver_info`,
+//! `power`, `management` and `vendor` are the interfaces named `ipmitool`. Start reading at [`IpmiPool`] or [`IpmiPower`].
 
 mod bmc;
 pub mod chassis;
@@ -10,6 +11,7 @@ pub mod codec;
 pub mod crypto;
 pub mod error;
 pub mod info;
+mod login;
 pub mod management;
 pub mod power;
 pub mod sdr;
