@@ -5,8 +5,8 @@
 use crate::agent::{Agent, VERSION};
 use crate::http::{Api, HttpError};
 use crate::init::LAST_WORDS;
+use crate::jitter;
 use bessemer_agent_types::lookup::Heartbeat;
-use rand::Rng;
 use reqwest::{Method, StatusCode};
 use std::fs;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ impl Beater {
                 Err(e) => {
                     tracing::warn!("heartbeat: {e}");
                     locked = 0;
-                    ERROR_PAUSE.mul_f64(rand::rng().random_range(1.0..2.0))
+                    ERROR_PAUSE.mul_f64(jitter::between(1.0, 2.0))
                 }
             };
             if timeout(pause, agent.beat.notified()).await.is_ok() {
@@ -101,7 +101,7 @@ impl Beater {
 
 /// Somewhere between 0.3 and 0.6 of the time-out.
 fn interval(timeout: Duration) -> Duration {
-    timeout.mul_f64(rand::rng().random_range(0.3..=0.6))
+    timeout.mul_f64(jitter::between(0.3, 0.6))
 }
 
 /// At most 2000 characters without control characters.

@@ -51,6 +51,9 @@ pub fn run() -> ! {
         say(&format!("cannot block signals: {e}"));
     }
     thread::spawn(drivers);
+    // A machine without a hardware source of randomness takes a second to gather it, and begins only when asked.
+    // The agent's key needs it: ask now, use it when the network is up.
+    thread::spawn(|| drop(fs::File::open("/dev/random").and_then(|mut file| file.read_exact(&mut [0]))));
     let words = Arc::new(Mutex::new(VecDeque::new()));
     let mut crashes = 0;
     let mut child = start_agent(&words);

@@ -7,10 +7,9 @@ use crate::http::{self, HttpError};
 use crate::hw::{self, Root, dmi, lldp};
 use crate::params::Settings;
 use crate::steps::MANAGER;
-use crate::{disk, disks, logs, net};
+use crate::{disk, disks, jitter, logs, net};
 use bessemer_agent_types::inspection::{InspectionReply, InspectionReport};
 use bessemer_agent_types::inventory::{Disk, Inventory};
-use rand::Rng;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -153,7 +152,7 @@ pub async fn post(settings: &Settings, report: &InspectionReport) -> Result<Opti
             }
             tracing::warn!("inspection report, attempt {attempt}: {failure}");
             if attempt < TRIES {
-                tokio::time::sleep(pause.mul_f64(rand::rng().random_range(0.5..=1.0))).await;
+                tokio::time::sleep(pause.mul_f64(jitter::between(0.5, 1.0))).await;
                 pause = (pause * 2).min(MAX_PAUSE);
             }
         }

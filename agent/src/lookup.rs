@@ -4,9 +4,9 @@
 //! is away, for minutes or for hours, is waited for.
 
 use crate::http::{Api, HttpError};
+use crate::jitter;
 use crate::params::Settings;
 use bessemer_agent_types::lookup::LookupReply;
-use rand::Rng;
 use reqwest::{Method, StatusCode};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -93,7 +93,7 @@ fn path(macs: &[String], node: Option<&str>) -> String {
 /// Between nothing and `base` × 2^attempt, at most a minute.
 fn random_pause(base: Duration, attempt: u32) -> Duration {
     let longest = base.saturating_mul(2_u32.saturating_pow(attempt.min(16))).min(MAX_PAUSE);
-    longest.mul_f64(rand::rng().random_range(0.1..=1.0))
+    longest.mul_f64(jitter::between(0.1, 1.0))
 }
 
 #[cfg(test)]

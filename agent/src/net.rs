@@ -5,8 +5,8 @@
 //! It never takes a card down except in a lockdown.
 
 use crate::dhcp::{self, Ask, Lease, Reply};
+use crate::jitter;
 use crate::netlink::{LinkEvents, Netlink};
-use rand::Rng;
 use std::collections::HashMap;
 use std::fs;
 use std::io;
@@ -163,13 +163,14 @@ async fn run_cards(boot_mac: Option<String>, send: watch::Sender<Vec<Online>>) {
             let started = up.entry(card.name.clone()).or_insert_with(|| {
                 tracing::info!("{} {}", card.name, card.mac);
                 match Netlink::open().and_then(|mut netlink| netlink.set_link(card.index, true)) {
-                    Ok(()) => {}
+                    Ok(()) => tracing::debug!("{} is up", card.name),
                     Err(e) => tracing::error!("cannot bring {} up: {e}", card.name),
                 }
                 false
             });
             if !*started && has_carrier(Path::new("/sys"), &card.name) {
                 *started = true;
+                tracing::debug!("{} has carrier", card.name);
                 let boot = boot_mac.as_deref() == Some(card.mac.as_str());
                 clients.spawn(run_client(card, boot, send.clone()));
             }
@@ -236,7 +237,7 @@ async fn acquire(card: &Card, mac: [u8; 6]) -> io::Result<Lease> {
     let begin = Instant::now();
     let mut wait = FIRST_WAIT;
     loop {
-        let xid = rand::rng().random();
+        let xid = jitter::word();
         let secs = u16::try_from(begin.elapsed().as_secs()).unwrap_or(u16::MAX);
         let offer = exchange(&socket, broadcast, &dhcp::encode(Ask::Discover, xid, secs, mac), xid, mac, wait, |r| r == Reply::Offer).await;
         if let Some((_, offer)) = offer {
@@ -264,7 +265,8 @@ async fn exchange(
     wanted: impl Fn(Reply) -> bool,
 ) -> Option<(Reply, Lease)> {
     // A tenth up or down, so that a rack powered on at once does not ask in step.
-    let deadline = Instant::now() + wait.mul_f64(rand::rng().random_range(0.9..1.1));
+    tracing::debug!("DHCP message to {to}");
+    let deadline = Instant::now() + wait.mul_f64(jitter::between(0.9, 1.1));
     if let Err(e) = socket.send_to(message, to).await {
         tracing::debug!("DHCP message not sent: {e}");
     }
@@ -300,7 +302,7 @@ async fn keep(card: &Card, mac: [u8; 6], metric: u32, mut lease: Lease) {
             let unicast = now < since + lease.rebind && !lease.server.is_unspecified();
             let to = SocketAddr::from((if unicast { lease.server } else { Ipv4Addr::BROADCAST }, 67));
             if let Ok(socket) = client_socket(card) {
-                let xid = rand::rng().random();
+                let xid = jitter::word();
                 let message = dhcp::encode(Ask::Renew(&lease), xid, 0, mac);
                 match exchange(&socket, to, &message, xid, mac, Duration::from_secs(5), |r| r != Reply::Offer).await {
                     Some((Reply::Ack, new)) => break Some(new),

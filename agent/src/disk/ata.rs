@@ -79,7 +79,9 @@ impl Security {
         if !self.supported {
             Plan::Unsupported
         } else if self.frozen {
-            Plan::Blocked("its security is frozen by the firmware: switch the freeze lock off in the firmware, or power the disk off and on")
+            Plan::Blocked(
+                "its security is frozen by the firmware: switch the freeze lock off in the firmware, or power the disk off and on",
+            )
         } else {
             Plan::Erase { unlock: self.enabled || self.locked, enhanced: self.enhanced }
         }
@@ -130,7 +132,13 @@ fn send(file: &File, cdb: &[u8; 16], data: SgData<'_>, timeout_ms: u32) -> io::R
         || (outcome.driver_status & !8) != 0;
     if failed {
         let sense: Vec<u8> = outcome.sense.iter().take(12).copied().collect();
-        let text = format!("command {:#04x}: status {:#04x}, host {:#06x}, sense {}", cdb[14], outcome.status, outcome.host_status, hex::encode(sense));
+        let text = format!(
+            "command {:#04x}: status {:#04x}, host {:#06x}, sense {}",
+            cdb[14],
+            outcome.status,
+            outcome.host_status,
+            hex::encode(sense)
+        );
         return Err(io::Error::other(text));
     }
     Ok(())

@@ -302,7 +302,8 @@ pub fn erase_devices(
         for _ in 0..options.concurrency.clamp(1, queue.len().max(1)) {
             scope.spawn(|| {
                 while let Some(device) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let result = if progress.is_cancelled() { Err(DiskError::Cancelled) } else { erase_one(device, extent, options, progress) };
+                    let result =
+                        if progress.is_cancelled() { Err(DiskError::Cancelled) } else { erase_one(device, extent, options, progress) };
                     results.lock().unwrap_or_else(PoisonError::into_inner).push(((*device).clone(), result));
                 }
             });

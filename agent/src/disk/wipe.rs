@@ -169,7 +169,11 @@ pub fn wipe_metadata(device: &Path, guard_special: bool) -> Result<(), DiskError
     file.sync_all().map_err(DiskError::io("flush", device))?;
     let rest = plan(len, &[], probe_of(&file));
     if rest.iter().any(|range| !reads_zero(&file, *range)) {
-        return Err(DiskError::Io { action: "wipe", device: device.to_owned(), source: io::Error::other("it still holds old bytes: the disk is faulty") });
+        return Err(DiskError::Io {
+            action: "wipe",
+            device: device.to_owned(),
+            source: io::Error::other("it still holds old bytes: the disk is faulty"),
+        });
     }
     drop(file);
     part::reread(device);
