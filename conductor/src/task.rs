@@ -198,21 +198,6 @@ impl Task {
         }
         Err(TaskError::Lost)
     }
-
-    /// Reads node and flow anew.
-    ///
-    /// # Errors
-    /// [`TaskError::Lost`] when either is gone.
-    pub async fn reload(&mut self) -> Result<(), TaskError> {
-        let stored = self.core.store.flow_get(self.node.id, self.flow.kind.lane()).await?.ok_or(TaskError::Lost)?;
-        if stored.flow.id != self.flow.id {
-            return Err(TaskError::Lost);
-        }
-        self.node = self.core.store.node_get_with_secrets(self.node.id).await?;
-        self.flow = stored.flow;
-        self.wakes = stored.wakes;
-        Ok(())
-    }
 }
 
 /// `ours` changed against `base`, laid over `theirs`: per field, theirs unless we changed it. Objects are merged by key.

@@ -131,12 +131,15 @@ fn registry(options: &Options) -> Registry {
     let mut r = Registry::with_fake(&fake);
     let ipmi = bessemer_drivers::ipmi::IpmiDriver::new(bessemer_drivers::ipmi::IpmiPool::default(), Default::default());
     bessemer_drivers::ipmi::register(&mut r, &ipmi);
-    bessemer_drivers::redfish::register(&mut r, &Arc::new(bessemer_drivers::redfish::RedfishPool::new(Default::default())));
+    let redfish = bessemer_drivers::redfish::RedfishPool::new(Default::default());
+    bessemer_drivers::redfish::iface::RedfishInterfaces::new(Arc::new(redfish)).register(&mut r);
     r
 }
 
 fn host_name() -> String {
-    nix::unistd::gethostname().ok().and_then(|h| h.into_string().ok()).filter(|h| !h.is_empty()).unwrap_or_else(|| "localhost".into())
+    let read = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = read.trim();
+    if name.is_empty() { "localhost".into() } else { name.to_owned() }
 }
 
 fn conductor_config(o: &Options, state_dir: &std::path::Path) -> ConductorConfig {

@@ -23,7 +23,8 @@ use crate::{
 /// `deploy.prepare`: the image is known and allowed, the config drive is made; nothing is touched yet.
 pub(crate) async fn prepare(t: &mut Task) -> Result<Outcome, StepError> {
     let request = t.flow.request.get("configdrive").cloned().unwrap_or(Json::Null);
-    if !request.is_null() {
+    let empty = request.is_null() || request.as_object().is_some_and(serde_json::Map::is_empty) || request.as_str() == Some("");
+    if !empty {
         let drive = configdrive::stored_form(&t.node, &request).map_err(StepError::fatal)?;
         t.spec().instance_info.insert("configdrive".into(), json!(drive));
     }
