@@ -459,6 +459,32 @@ async fn many_bmcs_share_one_socket_and_are_asked_at_the_same_time() {
 }
 
 #[tokio::test]
+async fn two_consoles_of_one_bmc_do_not_disturb_each_other() {
+    let (bmc, client) = pair(IpmiBmcConfig::default()).await;
+    let other = IpmiPool::new(quick()).client(client.endpoint());
+    for _ in 0..20 {
+        let (ours, theirs) = tokio::join!(client.chassis_status(), other.chassis_status());
+        ours.unwrap();
+        theirs.unwrap();
+    }
+    assert_eq!(bmc.logins(), 2);
+}
+
+#[tokio::test]
+async fn hostile_packets_leave_the_fixture_alive() {
+    let text = std::fs::read_to_string(format!("{}/tests/data/ipmi/malformed.json", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let packets: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+    let (bmc, client) = pair(IpmiBmcConfig { max_sessions: 100, ..IpmiBmcConfig::default() }).await;
+    client.chassis_status().await.unwrap();
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    for p in &packets {
+        socket.send_to(&hex::decode(p["hex"].as_str().unwrap()).unwrap(), bmc.address()).await.unwrap();
+    }
+    client.chassis_control(ChassisControl::On).await.unwrap();
+    assert_eq!((bmc.logins(), bmc.machine().power()), (1, Power::On));
+}
+
+#[tokio::test]
 async fn a_name_that_does_not_resolve_says_so() {
     let mut e = IpmiEndpoint::new("no-such-host.invalid", "admin", Secret::new("p".into()));
     e.timeout = Duration::from_secs(5);

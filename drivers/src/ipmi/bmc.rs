@@ -43,6 +43,9 @@ pub enum Resend {
     Never,
 }
 
+/// A cipher suite found by trying is tried first for this long.
+const SUITE_MEMORY: Duration = Duration::from_secs(24 * 3600);
+
 /// How often one packet is sent.
 #[derive(Debug, Clone, Copy)]
 enum Tries {
@@ -102,8 +105,8 @@ struct Live {
 #[derive(Default)]
 struct State {
     live: Option<Live>,
-    /// Suite of the last log-in that worked, tried first next time.
-    suite: Option<u8>,
+    /// Suite of the last log-in that worked, tried first next time, and when it was found by trying all.
+    suite: Option<(u8, Instant)>,
     /// When the last command was sent, for the rate limit.
     last_sent: Option<Instant>,
 }
@@ -275,8 +278,11 @@ impl Bmc {
     async fn ensure_session(&self, call: &Call<'_>, state: &mut State) -> Result<(), IpmiError> {
         if state.live.is_none() {
             let mut line = call.reach().await?;
-            let session = self.log_in(call, state.suite, &mut line).await?;
-            state.suite = Some(session.suite().id);
+            // Asked anew once in a while: a BMC whose firmware was updated may have learned a better one.
+            let known = state.suite.filter(|(_, found)| found.elapsed() < SUITE_MEMORY);
+            let session = self.log_in(call, known.map(|(id, _)| id), &mut line).await?;
+            let id = session.suite().id;
+            state.suite = Some((id, known.filter(|(k, _)| *k == id).map_or_else(Instant::now, |(_, found)| found)));
             state.live = Some(Live {
                 session,
                 line,

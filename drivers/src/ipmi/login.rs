@@ -126,7 +126,7 @@ impl Call<'_> {
     /// Get Channel Authentication Capabilities (22.13): says that the BMC is there, and makes servers that tell sessions by source port
     /// forget the last one.
     pub(super) async fn contact(&self, line: &mut Line) -> Result<(), IpmiError> {
-        line.set_session(None);
+        line.opening(None);
         let level = self.endpoint.privilege as u8;
         let variants = [
             // channel 0Eh: this one; bit 7: tell about IPMI 2.0. Very old BMCs do not answer when the bit is set.
@@ -225,7 +225,7 @@ impl Call<'_> {
             (rng.random_range(1..=u32::MAX), rng.random(), rng.random())
         };
         let mut shake = Handshake::new(suite, &self.endpoint.login(), sid, random, tag).ok_or(Ended::TooLong)?;
-        line.set_session(Some(sid));
+        line.opening(Some(sid));
         loop {
             let stage = shake.stage();
             let tries = match stage {
@@ -234,7 +234,10 @@ impl Call<'_> {
             };
             match self.step(line, &mut shake, tries).await? {
                 Step::Next => {}
-                Step::Established(session) => return Ok(*session),
+                Step::Established(session) => {
+                    line.established(sid);
+                    return Ok(*session);
+                }
                 Step::Refused(refusal, farewell) => {
                     if let Some(packet) = farewell {
                         line.send(&packet).await.map_err(Ended::Socket)?;

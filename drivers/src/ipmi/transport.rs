@@ -23,6 +23,8 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 struct Route {
     id: u64,
     session: Option<u32>,
+    /// Packets that name no session are wanted too: first contact, and refusals that are too short to name one.
+    open: bool,
     to: mpsc::Sender<Vec<u8>>,
 }
 
@@ -77,7 +79,7 @@ impl Transport {
         let mut routes = lock(&self.routes);
         routes.next += 1;
         let id = routes.next;
-        routes.by_peer.entry(peer).or_default().push(Route { id, session: None, to });
+        routes.by_peer.entry(peer).or_default().push(Route { id, session: None, open: true, to });
         drop(routes);
         Ok(Line { routes: self.routes.clone(), socket: shared.socket.clone(), peer, id, from })
     }
@@ -148,7 +150,8 @@ fn deliver(routes: &SharedRoutes, peer: SocketAddr, datagram: &[u8]) {
     };
     let table = lock(routes);
     for route in table.by_peer.get(&peer).into_iter().flatten() {
-        if session.is_none() || route.session == session {
+        let wanted = if session.is_none() { route.open } else { route.session == session };
+        if wanted {
             // A full queue means that nobody reads: drop.
             let _ = route.to.try_send(datagram.to_vec());
         }
@@ -162,12 +165,22 @@ impl Line {
         self.peer
     }
 
-    /// Says which console session this line is for; packets of others no longer arrive.
-    pub fn set_session(&mut self, session: Option<u32>) {
+    /// Packets that name no session, and those of the session being opened (if any), arrive from now on.
+    pub fn opening(&mut self, session: Option<u32>) {
+        self.want(session, true);
+    }
+
+    /// Only packets of this session arrive from now on: a stranger's cannot crowd them out.
+    pub fn established(&mut self, session: u32) {
+        self.want(Some(session), false);
+    }
+
+    fn want(&mut self, session: Option<u32>, open: bool) {
         let mut table = lock(&self.routes);
         for route in table.by_peer.get_mut(&self.peer).into_iter().flatten() {
             if route.id == self.id {
                 route.session = session;
+                route.open = open;
             }
         }
     }
@@ -193,5 +206,59 @@ impl Drop for Line {
                 table.by_peer.remove(&self.peer);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::ipmi::codec::PayloadType;
+
+    async fn soon(line: &mut Line) -> Option<Vec<u8>> {
+        line.receive(Instant::now() + Duration::from_millis(200)).await
+    }
+
+    #[tokio::test]
+    async fn an_established_line_gets_its_own_session_only_whatever_else_comes_from_the_bmc() {
+        let bmc = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let transport = Transport::default();
+        let mut ours = transport.line(bmc.local_addr().unwrap()).await.unwrap();
+        let mut theirs = transport.line(bmc.local_addr().unwrap()).await.unwrap();
+        ours.send(b"hello").await.unwrap();
+        let (_, console) = bmc.recv_from(&mut [0; 16]).await.unwrap();
+        let in_session = |sid| codec::plus_packet(PayloadType::Ipmi, false, false, sid, 1, &[1, 2, 3]);
+        let short_refusal = codec::plus_packet(PayloadType::OpenResponse, false, false, 0, 0, &[0, 4]);
+        ours.established(7);
+        theirs.opening(Some(8));
+        // More strangers' packets than a queue holds, then ours.
+        for _ in 0..2 * QUEUE {
+            bmc.send_to(&short_refusal, console).await.unwrap();
+            bmc.send_to(&in_session(9), console).await.unwrap();
+        }
+        bmc.send_to(&in_session(7), console).await.unwrap();
+        assert_eq!(soon(&mut ours).await, Some(in_session(7)));
+        assert_eq!(soon(&mut ours).await, None);
+        assert_eq!(soon(&mut theirs).await, Some(short_refusal));
+        drop((ours, theirs));
+        assert_eq!(transport.lines(), 0);
+    }
+
+    #[tokio::test]
+    async fn packets_of_other_addresses_and_oversized_ones_are_dropped() {
+        let bmc = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let stranger = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let transport = Transport::default();
+        let mut line = transport.line(bmc.local_addr().unwrap()).await.unwrap();
+        line.send(b"hello").await.unwrap();
+        let (_, console) = bmc.recv_from(&mut [0; 16]).await.unwrap();
+        let packet = |n| codec::plus_packet(PayloadType::OpenResponse, false, false, 0, 0, &vec![0; n]);
+        stranger.send_to(&packet(2), console).await.unwrap();
+        bmc.send_to(&packet(codec::MAX_DATAGRAM), console).await.unwrap();
+        bmc.send_to(b"\x06\x00\xff\x06", console).await.unwrap();
+        assert_eq!(soon(&mut line).await, None);
     }
 }
