@@ -195,15 +195,8 @@ impl RedfishSystem {
                 names = offered;
             }
         }
-        let place = if flags.boot_at_future_state {
-            Place::FutureState
-        } else if settings.is_some() {
-            Place::Settings
-        } else {
-            Place::System
-        };
         let form = Form {
-            place,
+            place: place(flags, settings.as_ref()),
             full: flags.full_boot,
             mode: if flags.omit_boot_mode { SendMode::Never } else { SendMode::AsAsked },
             once: flags.once_only,
@@ -318,30 +311,18 @@ impl RedfishSystem {
         if !allowed.is_empty() && !allowed.iter().any(|a| a == mode.wire()) {
             return Err(self.unsupported(format!("boot mode {} (it offers {})", mode.wire(), allowed.join(", "))));
         }
-        let settings = self.boot_settings(&system).await?;
-        let minimal = json!({"Boot": {"BootSourceOverrideMode": mode.wire()}});
-        // The current override goes along where the mode alone is refused.
-        let mut whole = current_boot(&system);
-        whole.insert("BootSourceOverrideMode".to_owned(), mode.wire().into());
-        let whole = json!({"Boot": whole});
-        let mut places: Vec<&Resource> = settings.iter().collect();
-        places.push(&system);
-        let mut last = None;
-        'written: {
-            for place in places {
-                for body in [&minimal, &whole] {
-                    match self.client().patch(&place.path, place.etag.as_deref(), body).await {
-                        Ok(w) => {
-                            self.client().settle(w, "boot mode change").await?;
-                            break 'written;
-                        }
-                        Err(e) if matches!(e.status(), Some(400 | 409 | 422)) => last = Some(e),
-                        Err(e) => return Err(e),
-                    }
-                }
-            }
-            return Err(last.unwrap_or_else(|| self.unsupported("changing the boot mode")));
+        let now = boot_state(&system.body);
+        if now.mode.is_none() {
+            return Err(self.unsupported("the boot mode (it shows none)"));
         }
+        let settings = self.boot_settings(&system).await?;
+        let flags = self.flags(&system).await;
+        // The present override goes along where the mode alone is refused.
+        let target = now.target.unwrap_or(BootTarget::Nothing);
+        let request = BootRequest { target, persistent: now.persistent == Some(true), mode: Some(mode), http_uri: None };
+        let form =
+            Form { place: place(flags, settings.as_ref()), full: flags.full_boot, mode: SendMode::Always, once: flags.once_only, name: 0 };
+        self.write_boot(&request, &system, settings.as_ref(), target.names(flags), form).await?;
         let until = tokio::time::Instant::now() + within;
         loop {
             if boot_state(&self.system_now().await?.body).mode == Some(mode) {
@@ -357,6 +338,15 @@ impl RedfishSystem {
     /// Whether the machine is off: settings of some machines may only be changed then.
     pub async fn is_off(&self) -> Result<bool, RedfishError> {
         Ok(self.power().await?.settled() == PowerState::Off)
+    }
+}
+
+/// Where a change goes first.
+fn place(flags: Flags, settings: Option<&Resource>) -> Place {
+    match settings {
+        _ if flags.boot_at_future_state => Place::FutureState,
+        Some(_) => Place::Settings,
+        None => Place::System,
     }
 }
 
@@ -385,16 +375,6 @@ fn allowed_targets(system: &Resource, settings: Option<&Resource>) -> Vec<String
         }
     }
     all
-}
-
-fn current_boot(system: &Resource) -> Map<String, Value> {
-    let mut boot = Map::new();
-    for key in ["BootSourceOverrideTarget", "BootSourceOverrideEnabled", "BootSourceOverrideMode"] {
-        if let Some(v) = system.text(&["Boot", key]) {
-            boot.insert(key.to_owned(), v.into());
-        }
-    }
-    boot
 }
 
 fn boot_object(request: &BootRequest, system: &Resource, names: &[&str], form: Form) -> Map<String, Value> {
@@ -484,5 +464,7 @@ fn next_form(e: &RedfishError, form: Form, tried: &[Form], names: usize, has_set
         ideas.push(Form { place: Place::System, ..form });
     }
     ideas.push(Form { once: true, ..form });
-    ideas.into_iter().find(|i| !tried.contains(i)).filter(|_| tried.len() < 10)
+    // Where the mode is what is to be changed, leaving it out is no way.
+    let must = tried.first().is_some_and(|f| f.mode == SendMode::Always);
+    ideas.into_iter().filter(|i| !must || i.mode == SendMode::Always).find(|i| !tried.contains(i)).filter(|_| tried.len() < 10)
 }

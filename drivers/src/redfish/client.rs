@@ -259,7 +259,7 @@ impl RedfishClient {
                         return Err(RedfishError::Malformed {
                             bmc: self.bmc().to_owned(),
                             what: format!("{} {}", ask.method, ask.path),
-                            detail: "redirects without end".to_owned(),
+                            detail: format!("it redirects without end, last to {next}; check the scheme and host of redfish_address"),
                         });
                     }
                     path = next;

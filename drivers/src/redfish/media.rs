@@ -16,6 +16,9 @@ use super::system::RedfishSystem;
 /// Tries of an insert that fails with a server error (an eject still under way, mostly).
 const INSERT_TRIES: u32 = 3;
 
+/// Words with which BMCs refuse to eject nothing.
+const NOTHING_IN_IT: [&str; 6] = ["NoMedia", "No Virtual Media", "VRM0009", "not attached", "not inserted", "not connected"];
+
 /// Kind of drive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MediaKind {
@@ -117,7 +120,12 @@ impl RedfishSystem {
     pub async fn insert_media(&self, kind: MediaKind, url: &str) -> Result<(), RedfishError> {
         let flags = self.flags(&self.system().await?).await;
         let drive = self.drive(kind).await?;
-        self.eject_from(&drive).await?;
+        match self.eject_from(&drive).await {
+            Ok(()) => {}
+            // The insert will show whether it matters.
+            Err(e) if e.status().is_some() => tracing::warn!(bmc = self.client().bmc(), "eject before insert: {e}"),
+            Err(e) => return Err(e),
+        }
         let mut last = None;
         for turn in 0..INSERT_TRIES {
             if turn > 0 {
@@ -188,8 +196,8 @@ impl RedfishSystem {
                 }
                 if before.inserted { self.wait_media(&drive.path, false).await } else { Ok(()) }
             }
-            // Nothing was in it, and the BMC says so in its own way.
-            Err(e) if e.status().is_some() && !before.inserted => Ok(()),
+            // Nothing was in it, and the BMC says so in its own way; with some although it shows something.
+            Err(e) if e.status().is_some() && (!before.inserted || NOTHING_IN_IT.iter().any(|m| e.mentions(m))) => Ok(()),
             Err(e) => Err(e),
         }
     }

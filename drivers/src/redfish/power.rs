@@ -151,16 +151,18 @@ impl RedfishSystem {
                 _ => {}
             }
             let Err(e) = self.reset(&system, &["On", "ForceOn", "PushPowerButton"]).await else { break };
-            // Right after a power-off the BMC may still be at it (Dell 17G), or HPE's not ready.
-            if !refused(&e) || self.power_now_is(PowerState::On).await? {
+            // Right after a power-off the BMC may still be at it (Dell 17G, HPE). A lost reply tells nothing, and a second
+            // "on" does no harm.
+            let pause = if refused(&e) { config.power_on_interval } else { config.poll };
+            if !(refused(&e) || lost(&e)) || tries >= config.power_on_attempts {
                 return self.accept_if(PowerState::On, e).await;
             }
-            if tries >= config.power_on_attempts {
-                return Err(e);
+            if self.power_now_is(PowerState::On).await? {
+                return Ok(());
             }
             tries += 1;
             tracing::debug!(bmc = self.client().bmc(), "power on refused, trying again: {e}");
-            sleep(config.power_on_interval).await;
+            sleep(pause).await;
         }
         self.wait_power(PowerState::On, within).await
     }
@@ -171,9 +173,12 @@ impl RedfishSystem {
             RedfishPower::Off => return Ok(()),
             RedfishPower::PoweringOff if how.contains(&"GracefulShutdown") => {}
             _ => {
-                if let Err(e) = self.reset(&system, how).await {
+                match self.reset(&system, how).await {
+                    Ok(()) => {}
+                    // It may have been carried out: the wait will tell.
+                    Err(e) if lost(&e) => tracing::debug!(bmc = self.client().bmc(), "{e}"),
                     // Off already, or gone off by itself in between: Dell says 409 then, Lenovo 204.
-                    return self.accept_if(PowerState::Off, e).await;
+                    Err(e) => return self.accept_if(PowerState::Off, e).await,
                 }
             }
         }
@@ -216,4 +221,9 @@ impl RedfishSystem {
 /// Whether the BMC said no for a reason that may lie in the state of the machine.
 fn refused(e: &RedfishError) -> bool {
     matches!(e.status(), Some(400 | 409))
+}
+
+/// Whether the answer got lost, so that nothing is known about the request.
+fn lost(e: &RedfishError) -> bool {
+    matches!(e, RedfishError::Unreachable { .. } | RedfishError::Timeout { .. })
 }

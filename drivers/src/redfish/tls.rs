@@ -183,10 +183,13 @@ impl ServerCertVerifier for NoCheck {
 pub fn explain(error: &(dyn std::error::Error + 'static)) -> Option<(String, &'static str)> {
     let mut next = Some(error);
     while let Some(e) = next {
-        // An io::Error hides its cause from source() when it wraps another error directly.
-        let inner = e.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref).and_then(|i| i.downcast_ref::<rustls::Error>());
-        if let Some(tls) = e.downcast_ref::<rustls::Error>().or(inner) {
+        if let Some(tls) = e.downcast_ref::<rustls::Error>() {
             return Some((tls.to_string(), remedy(tls)));
+        }
+        // source() of an io::Error skips the error that it wraps.
+        let inner = e.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if let Some(found) = inner.and_then(|i| explain(i)) {
+            return Some(found);
         }
         next = e.source();
     }

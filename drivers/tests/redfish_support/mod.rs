@@ -26,7 +26,7 @@ pub fn quick() -> PoolConfig {
         poll: ms(20),
         power_wait: ms(5000),
         reboot_pause: ms(10),
-        media_wait: ms(3000),
+        media_wait: ms(1000),
         task_wait: ms(3000),
         ..PoolConfig::default()
     }
