@@ -35,7 +35,7 @@ fn check_inventory(inventory: Option<&Json>) -> Result<(), Fault> {
     let interfaces = inventory.get("interfaces").and_then(Json::as_array).filter(|i| !i.is_empty());
     for i in interfaces.ok_or_else(|| bad("\"inventory.interfaces\" must be a list that is not empty"))? {
         let mac = i.get("mac_address").and_then(Json::as_str);
-        if !mac.is_some_and(|m| m.parse::<Mac>().is_ok()) {
+        if mac.is_none_or(|m| m.parse::<Mac>().is_err()) {
             return Err(bad("every interface needs a \"mac_address\""));
         }
     }

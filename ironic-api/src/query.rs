@@ -145,8 +145,11 @@ pub(crate) fn shown_in_list<F: FieldTable>(query: &Query, version: Version, shor
     }
 }
 
+/// Fields asked for by name, and the names.
+pub(crate) type Selected<F> = (FieldSet<F>, Vec<String>);
+
 /// The fields asked for; `None` when none were.
-pub(crate) fn shown<F: FieldTable>(query: &Query, version: Version) -> Result<Option<(FieldSet<F>, Vec<String>)>, Fault> {
+pub(crate) fn shown<F: FieldTable>(query: &Query, version: Version) -> Result<Option<Selected<F>>, Fault> {
     let Some(names) = query.list("fields") else { return Ok(None) };
     if !version.has(Behaviour::FieldsSelector) {
         return Err(Fault::new(FaultKind::NotAcceptable, "The query parameter \"fields\" needs a newer API version."));

@@ -346,8 +346,11 @@ const PLACES: &[Place] = &[
     at("continue_inspection", "POST", &[post(Op::ContinueInspection)]),
 ];
 
+/// A place with the segments of its path.
+type Split = (Vec<&'static str>, &'static Place);
+
 /// Places by number of segments.
-static BY_LENGTH: LazyLock<Vec<Vec<(Vec<&'static str>, &'static Place)>>> = LazyLock::new(|| {
+static BY_LENGTH: LazyLock<Vec<Vec<Split>>> = LazyLock::new(|| {
     let mut out: Vec<Vec<_>> = Vec::new();
     for p in PLACES {
         let segments: Vec<&str> = p.path.split('/').filter(|s| !s.is_empty()).collect();

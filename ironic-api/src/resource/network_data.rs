@@ -11,7 +11,7 @@ const NETWORKS: &[&str] = &["ipv4", "ipv4_dhcp", "ipv6", "ipv6_dhcp", "ipv6_slaa
 /// # Errors
 /// `InvalidParameterValue`, naming what is wrong.
 pub(crate) fn check(data: &JsonMap) -> Result<(), Fault> {
-    for key in data.keys().filter(|k| !matches!(k.as_str(), "links" | "networks" | "services")) {
+    if let Some(key) = data.keys().find(|k| !matches!(k.as_str(), "links" | "networks" | "services")) {
         return Err(bad(&format!("\"{key}\" is not known")));
     }
     each(data, "links", link)?;

@@ -130,7 +130,7 @@ struct Rows<'a>(&'a Collection<'a>);
 impl Serialize for Rows<'_> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         let c = self.0;
-        let needs_conductor = c.fields.has(NodeField::Conductor);
+        let needs_conductor = c.fields.has(NodeField::Conductor) || c.fields.has(NodeField::Reservation);
         s.collect_seq(c.nodes.iter().map(|node| NodeView {
             node,
             fields: c.fields,

@@ -45,6 +45,12 @@ impl NodeView<'_> {
     fn interface(&self, kind: InterfaceKind) -> Option<&str> {
         self.node.spec.interfaces.0.get(&kind).map(String::as_str)
     }
+    /// Who holds the node. A power action that was accepted holds it until it has ended, also before a conductor has begun it:
+    /// clients wait for this field before they look at the power.
+    fn reservation(&self) -> Option<&str> {
+        let pending = if self.node.status.target_power_state.is_some() { self.conductor } else { None };
+        self.reserved_by.or(self.node.reservation.as_deref()).or(pending)
+    }
     fn sub(&self, what: &'static str) -> Links<'_, String> {
         Links { base: self.base, path: format!("nodes/{}{what}", self.node.id) }
     }
@@ -80,7 +86,7 @@ impl Serialize for NodeView<'_> {
                 F::Maintenance => m.serialize_entry(k, &spec.maintenance)?,
                 F::MaintenanceReason => m.serialize_entry(k, &spec.maintenance_reason)?,
                 F::Fault => m.serialize_entry(k, &spec.fault.map(|x| x.as_str()))?,
-                F::Reservation => m.serialize_entry(k, &self.reserved_by.or(n.reservation.as_deref()))?,
+                F::Reservation => m.serialize_entry(k, &self.reservation())?,
                 F::ConsoleEnabled => m.serialize_entry(k, &st.console_enabled)?,
                 F::InspectionStartedAt => m.serialize_entry(k, &Wire(st.inspection_started_at))?,
                 F::InspectionFinishedAt => m.serialize_entry(k, &Wire(st.inspection_finished_at))?,

@@ -61,6 +61,7 @@ fn request(api: &Api, version: Version, verb: Verb, target: &str, mut args: Args
     let newer = |what: &str| Fault::new(FaultKind::NotAcceptable, format!("{what} needs a newer API version."));
     let wrong = |what: &str| Fault::invalid(format!("\"{what}\" cannot be given with \"{target}\"."));
 
+    // An empty config drive is none, whatever its type.
     let configdrive = args.0.remove("configdrive").filter(|v| !v.is_null());
     if let Some(c) = &configdrive {
         // The alias `deploy` came after config drives and never took one.
@@ -72,6 +73,7 @@ fn request(api: &Api, version: Version, verb: Verb, target: &str, mut args: Args
         }
         check_configdrive(c, version)?;
     }
+    let configdrive = configdrive.filter(|c| *c != Json::String(String::new()) && c.as_object().is_none_or(|m| !m.is_empty()));
 
     let disable_ramdisk = args.bool("disable_ramdisk")?;
     if disable_ramdisk.is_some() {
