@@ -144,7 +144,11 @@ fn a_dos_table_gets_its_config_drive_within_its_limits() {
 fn logical_partitions_are_seen() {
     let dir = tempfile::tempdir().unwrap();
     let script = dir.path().join("table");
-    std::fs::write(&script, "label: dos\nx1 : start=2048,size=8M,type=83\nx2 : size=100M,type=5\nx5 : size=10M,type=83\nx6 : size=20M,type=83\n").unwrap();
+    std::fs::write(
+        &script,
+        "label: dos\nx1 : start=2048,size=8M,type=83\nx2 : size=100M,type=5\nx5 : size=10M,type=83\nx6 : size=20M,type=83\n",
+    )
+    .unwrap();
     let disk = imaged(dir.path(), 200 * MIB, 200 * MIB, |path| {
         run("sh", &["-c", &format!("sfdisk -q {path} < {}", text(&script))]);
     });

@@ -56,6 +56,9 @@ pub enum DiskError {
     /// The config drive cannot be used.
     #[error("config drive: {0}")]
     ConfigDrive(String),
+    /// The firmware's boot entries cannot be set.
+    #[error("boot entry: {0}")]
+    BootEntry(String),
     /// The device's own erase failed.
     #[error("secure erase of {device} failed: {reason}", device = device.display())]
     SecureErase {

@@ -5,10 +5,12 @@
 
 pub mod ata;
 pub mod configdrive;
+pub mod efi;
+pub mod efivars;
 pub mod erase;
 pub mod error;
+pub mod fat;
 pub mod gpt;
-pub mod install;
 pub mod list;
 pub mod nvme;
 pub mod part;
@@ -16,4 +18,3 @@ pub mod pick;
 pub mod wipe;
 
 pub use error::DiskError;
-pub use install::{InstallError, InstallReport, install};

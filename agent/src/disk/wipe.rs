@@ -199,13 +199,6 @@ pub(super) fn reads_zero(file: &File, range: Range) -> bool {
     file.read_exact_at(&mut bytes, range.offset).is_ok() && bytes.iter().all(|b| *b == 0)
 }
 
-/// Empties the firmware's crash store (`/sys/fs/pstore`) below `root`. Returns how many records were removed;
-/// a machine without one has none.
-pub fn erase_pstore(root: &Path) -> usize {
-    let Ok(records) = std::fs::read_dir(root.join("sys/fs/pstore")) else { return 0 };
-    records.flatten().filter(|record| std::fs::remove_file(record.path()).is_ok()).count()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
