@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use tokio::net::UdpSocket;
@@ -16,8 +17,9 @@ use super::content::{Reader, TftpContent, TftpFileError, TftpFiles};
 use super::transfer::{Limits, Step, Transfer};
 use crate::net::{self, SocketError};
 
-/// Most transfers at once for one client address. Firmware runs one, impatient firmware two.
-const PER_CLIENT: usize = 64;
+/// Most transfers of one client address that it has not acknowledged anything of yet. Firmware runs one or two; who asks
+/// and never listens (or asks in another's name) must not take all places.
+const UNANSWERED_PER_CLIENT: usize = 256;
 /// Most bytes in one segmented send (a UDP datagram's own limit).
 const SEGMENTED_MAX: usize = 60_000;
 /// Most segments in one segmented send (kernel limit).
@@ -62,7 +64,7 @@ impl TftpService {
     pub async fn run(self, cancel: CancellationToken) {
         let mut transfers: JoinSet<SocketAddrV4> = JoinSet::new();
         // The request under way per client port: a client that repeats itself gets one transfer.
-        let mut active: HashMap<SocketAddrV4, ReadRequest> = HashMap::new();
+        let mut active: HashMap<SocketAddrV4, Active> = HashMap::new();
         let mut buffer = vec![0; MAX_REQUEST + 1];
         loop {
             let received = tokio::select! {
@@ -101,19 +103,20 @@ impl TftpService {
                     continue;
                 }
             };
-            let clients = active.keys().filter(|other| other.ip() == peer.ip()).count();
-            if active.get(&peer) == Some(&request) {
+            if active.get(&peer).is_some_and(|active| active.request == request) {
                 continue;
             }
-            if active.len() >= self.settings.transfers || clients >= PER_CLIENT {
+            let unanswered = |(other, active): &(&SocketAddrV4, &Active)| other.ip() == peer.ip() && !active.answered.load(Relaxed);
+            if active.len() >= self.settings.transfers || active.iter().filter(unanswered).count() >= UNANSWERED_PER_CLIENT {
                 debug!(%peer, "tftp: too many transfers, request dropped");
                 continue;
             }
-            active.insert(peer, request.clone());
+            let answered = Arc::new(AtomicBool::new(false));
+            active.insert(peer, Active { request: request.clone(), answered: Arc::clone(&answered) });
             let files = Arc::clone(&self.files);
             let settings = self.settings.clone();
             transfers.spawn(async move {
-                serve(&settings, files.as_ref(), local, peer, request).await;
+                serve(&settings, files.as_ref(), local, peer, request, &answered).await;
                 peer
             });
         }
@@ -129,7 +132,20 @@ impl TftpService {
     }
 }
 
-async fn serve(settings: &TftpSettings, files: &dyn TftpFiles, local: Ipv4Addr, peer: SocketAddrV4, request: ReadRequest) {
+/// A transfer under way.
+struct Active {
+    request: ReadRequest,
+    answered: Arc<AtomicBool>,
+}
+
+async fn serve(
+    settings: &TftpSettings,
+    files: &dyn TftpFiles,
+    local: Ipv4Addr,
+    peer: SocketAddrV4,
+    request: ReadRequest,
+    answered: &AtomicBool,
+) {
     let name = request.name.escape_debug().to_string();
     let socket = match net::connect_udp(&settings.interface, local, peer) {
         Ok(socket) => socket,
@@ -153,7 +169,7 @@ async fn serve(settings: &TftpSettings, files: &dyn TftpFiles, local: Ipv4Addr, 
     };
     let started = Instant::now();
     let mut transfer = Transfer::new(content.len(), request.options, settings.limits, started);
-    let end = Sender::new(&socket, content).run(&mut transfer).await;
+    let end = Sender::new(&socket, content).run(&mut transfer, answered).await;
     let millis = started.elapsed().as_millis();
     let bytes = transfer.confirmed();
     match end {
@@ -193,7 +209,7 @@ impl<'a> Sender<'a> {
         Self { socket, reader: Reader::new(content), buffer: Vec::new(), segmented: true }
     }
 
-    async fn run(&mut self, transfer: &mut Transfer) -> io::Result<End> {
+    async fn run(&mut self, transfer: &mut Transfer, answered: &AtomicBool) -> io::Result<End> {
         let mut step = transfer.start(Instant::now());
         // Larger than any ACK; an ERROR text beyond it is cut.
         let mut incoming = [0; 256];
@@ -209,7 +225,10 @@ impl<'a> Sender<'a> {
             step = match wait.await {
                 Err(_) => transfer.on_timeout(Instant::now()),
                 Ok(Ok(len)) => match codec::decode(incoming.get(..len).unwrap_or_default()) {
-                    Ok(Incoming::Ack(number)) => transfer.on_ack(number, Instant::now()),
+                    Ok(Incoming::Ack(number)) => {
+                        answered.store(true, Relaxed);
+                        transfer.on_ack(number, Instant::now())
+                    }
                     Ok(Incoming::Error { code, message }) => return Ok(End::Aborted { code, message }),
                     Ok(Incoming::Read(_)) | Err(_) => Step::Wait,
                 },
