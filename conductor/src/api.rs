@@ -96,7 +96,7 @@ impl ConductorApi for LocalConductor {
     }
 
     async fn validate(&self, node: NodeId) -> Result<BTreeMap<InterfaceKind, Validation>, Fault> {
-        Ok(validate::all(&self.0, &self.node(node).await?))
+        validate::all(&self.0, &self.node(node).await?).await
     }
 
     async fn boot_device(&self, node: NodeId) -> Result<WireBootDevice, Fault> {

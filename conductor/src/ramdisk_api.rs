@@ -72,8 +72,8 @@ fn agent_config(core: &Core, node: &Node) -> JsonMap {
         "permitted_image_formats": ["raw", "gpt", "qcow2", "iso"],
         "agent_skip_bmc_detect": redfish,
         "enable_bios_bootloader_install": false,
-        "tls_min_version": "1.2",
-        "tls_cipher_suites": "",
+        "tls_min_version": "1.3",
+        "tls_cipher_suites": null,
     });
     v.as_object().cloned().unwrap_or_default()
 }

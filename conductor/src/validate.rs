@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bessemer_db::{PortFilter, PortPage};
 use bessemer_drivers::registry::Registry;
 use bessemer_model::{
     fault::{Fault, FaultKind},
@@ -12,50 +13,64 @@ use bessemer_rpc::Validation;
 
 use crate::{core::Core, image};
 
+/// What the checks need to know beside the node itself.
+#[derive(Clone, Copy, Debug)]
+struct Facts {
+    has_ports: bool,
+}
+
+async fn facts(core: &Core, node: &Node) -> Result<Facts, Fault> {
+    let filter = PortFilter { node: Some(node.id), ..Default::default() };
+    Ok(Facts { has_ports: !core.store.port_list(&filter, &PortPage::first(1)).await?.is_empty() })
+}
+
 /// Checks one interface.
 ///
 /// # Errors
 /// Names the key and the remedy.
-pub fn one(core: &Core, node: &Node, kind: InterfaceKind) -> Result<(), Fault> {
-    check(core, &core.registry, node, kind)
+pub async fn one(core: &Core, node: &Node, kind: InterfaceKind) -> Result<(), Fault> {
+    let facts = facts(core, node).await?;
+    check(core, &core.registry, node, kind, facts)
 }
 
 /// Checks every interface but vendor.
-#[must_use]
-pub fn all(core: &Core, node: &Node) -> BTreeMap<InterfaceKind, Validation> {
-    InterfaceKind::ALL
+///
+/// # Errors
+/// Of the store only.
+pub async fn all(core: &Core, node: &Node) -> Result<BTreeMap<InterfaceKind, Validation>, Fault> {
+    let facts = facts(core, node).await?;
+    Ok(InterfaceKind::ALL
         .iter()
         .filter(|k| **k != InterfaceKind::Vendor)
         .map(|k| {
-            let v = match one(core, node, *k) {
+            let v = match check(core, &core.registry, node, *k, facts) {
                 Ok(()) => Validation { result: Some(true), reason: None },
                 Err(e) => Validation { result: Some(false), reason: Some(e.detail) },
             };
             (*k, v)
         })
-        .collect()
+        .collect())
 }
 
 fn unsupported(kind: InterfaceKind, what: &str) -> Result<(), Fault> {
     Err(Fault::new(FaultKind::UnsupportedDriverExtension, format!("{} is not supported by the node: {what}", kind.as_str())))
 }
 
-fn check(core: &Core, registry: &Registry, node: &Node, kind: InterfaceKind) -> Result<(), Fault> {
+fn check(core: &Core, registry: &Registry, node: &Node, kind: InterfaceKind, facts: Facts) -> Result<(), Fault> {
     let name = node.spec.interfaces.get(kind);
     match kind {
         InterfaceKind::Power => registry.power(node)?.validate(node)?,
         InterfaceKind::Management => registry.management(node)?.validate(node)?,
         InterfaceKind::Boot if name != "fake" => {
-            ramdisk_configured(core, node)?;
-            if let Some(m) = registry.media(node) {
-                m.validate(node)?;
-            }
+            bootable(core, registry, node, facts)?;
         }
         InterfaceKind::Deploy => match name {
             "fake" | "noop" => {}
             "direct" => {
                 image::check(node).map_err(|e| Fault::missing(e.0))?;
-                ramdisk_needed(core, node)?;
+                if node.spec.interfaces.get(InterfaceKind::Boot) != "fake" {
+                    bootable(core, registry, node, facts)?;
+                }
             }
             "ramdisk" | "ansible" | "anaconda" | "bootc" | "custom-agent" | "autodetect" => {
                 return Err(Fault::not_built(format!("deploy interface '{name}'")));
@@ -68,7 +83,7 @@ fn check(core: &Core, registry: &Registry, node: &Node, kind: InterfaceKind) -> 
                 if node.spec.interfaces.get(InterfaceKind::Boot) == "fake" {
                     return unsupported(kind, "boot interface 'fake' cannot boot a ramdisk for inspection");
                 }
-                ramdisk_configured(core, node)?;
+                bootable(core, registry, node, facts)?;
             }
             _ => {
                 if let Some(i) = registry.inspect(node) {
@@ -95,8 +110,19 @@ fn check(core: &Core, registry: &Registry, node: &Node, kind: InterfaceKind) -> 
     Ok(())
 }
 
-fn ramdisk_needed(core: &Core, node: &Node) -> Result<(), Fault> {
-    if node.spec.interfaces.get(InterfaceKind::Boot) == "fake" { Ok(()) } else { ramdisk_configured(core, node) }
+/// Whether the node can be made to boot the ramdisk.
+fn bootable(core: &Core, registry: &Registry, node: &Node, facts: Facts) -> Result<(), Fault> {
+    ramdisk_configured(core, node)?;
+    if let Some(m) = registry.media(node) {
+        return Ok(m.validate(node)?);
+    }
+    if !facts.has_ports {
+        return Err(Fault::missing(format!(
+            "node {} has no port: create one with the address of the network card that it boots from",
+            node.id
+        )));
+    }
+    Ok(())
 }
 
 fn ramdisk_configured(core: &Core, node: &Node) -> Result<(), Fault> {

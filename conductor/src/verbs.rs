@@ -206,8 +206,8 @@ async fn prepare(core: &Arc<Core>, node: &Node, r: &ProvisionRequest, on: Event)
             Ok(Plan::with(flows::automated_clean(core, node, now)))
         }
         Verb::Inspect => {
-            validate::one(core, node, InterfaceKind::Power)?;
-            validate::one(core, node, InterfaceKind::Inspect)?;
+            validate::one(core, node, InterfaceKind::Power).await?;
+            validate::one(core, node, InterfaceKind::Inspect).await?;
             let mut p = Plan::with(flows::inspect(&core.registry, node, now));
             p.change.inspection_started_at = Some(Some(now));
             p.change.inspection_finished_at = Some(None);
@@ -217,7 +217,7 @@ async fn prepare(core: &Arc<Core>, node: &Node, r: &ProvisionRequest, on: Event)
         Verb::Clean => {
             no_maintenance(node, r.verb)?;
             cleaning_limit(core).await?;
-            validate::one(core, node, InterfaceKind::Power)?;
+            validate::one(core, node, InterfaceKind::Power).await?;
             let steps = r.steps.clone().unwrap_or_default();
             let mut p = Plan::with(flows::manual_clean(node, &steps, r.disable_ramdisk, now));
             let mut info = node.status.driver_internal_info.clone();
@@ -232,24 +232,24 @@ async fn prepare(core: &Arc<Core>, node: &Node, r: &ProvisionRequest, on: Event)
         Verb::Deleted => {
             not_protected(node, r.verb)?;
             cleaning_limit(core).await?;
-            validate::one(core, node, InterfaceKind::Power)?;
+            validate::one(core, node, InterfaceKind::Power).await?;
             Ok(tear_down(node, now))
         }
         Verb::Rescue => {
             no_maintenance(node, r.verb)?;
-            validate::one(core, node, InterfaceKind::Power)?;
-            validate::one(core, node, InterfaceKind::Rescue)?;
+            validate::one(core, node, InterfaceKind::Power).await?;
+            validate::one(core, node, InterfaceKind::Rescue).await?;
             Ok(Plan::with(flows::single(node, FlowKind::Rescue, "rescue", json!({}), now)))
         }
         Verb::Unrescue => {
             no_maintenance(node, r.verb)?;
-            validate::one(core, node, InterfaceKind::Power)?;
+            validate::one(core, node, InterfaceKind::Power).await?;
             Ok(Plan::with(flows::single(node, FlowKind::Unrescue, "unrescue", json!({}), now)))
         }
         Verb::Adopt => Ok(Plan::with(flows::single(node, FlowKind::Adopt, "adopt", json!({}), now))),
         Verb::Service => {
             no_maintenance(node, r.verb)?;
-            validate::one(core, node, InterfaceKind::Power)?;
+            validate::one(core, node, InterfaceKind::Power).await?;
             let steps = r.steps.clone().unwrap_or_default();
             let mut p = Plan::with(flows::service(&core.registry, node, &steps, r.disable_ramdisk, now));
             let mut info = node.status.driver_internal_info.clone();
@@ -297,8 +297,8 @@ async fn deployment(core: &Arc<Core>, node: &Node, r: &ProvisionRequest) -> Resu
             ),
         ));
     }
-    validate::one(core, node, InterfaceKind::Power)?;
-    validate::one(core, node, InterfaceKind::Deploy)?;
+    validate::one(core, node, InterfaceKind::Power).await?;
+    validate::one(core, node, InterfaceKind::Deploy).await?;
     if let Some(wanted) = node.spec.instance_info.get("traits").and_then(Json::as_array) {
         let missing: Vec<&str> = wanted.iter().filter_map(Json::as_str).filter(|w| !node.traits.iter().any(|t| t == w)).collect();
         if !missing.is_empty() {

@@ -21,7 +21,8 @@ impl Management for NoopManagement {
         vec![BootDevice::Pxe, BootDevice::Disk]
     }
     async fn boot_device(&self, _cx: &DriverCx<'_>) -> Result<BootDeviceState> {
-        Err(DriverError::Unsupported("the noop management interface does not know the boot device".into()))
+        // What is told to somebody who asks nonetheless: the ramdisk is always reached through the network.
+        Ok(BootDeviceState { device: Some(BootDevice::Pxe), persistent: Some(true) })
     }
     async fn set_boot_device(&self, _cx: &DriverCx<'_>, _device: BootDevice, _persistent: bool, _mode: BootMode) -> Result<()> {
         Ok(())
@@ -38,7 +39,7 @@ impl crate::iface::Power for AgentPower {
         &[]
     }
     fn validate(&self, _node: &Node) -> Result<()> {
-        Ok(())
+        Err(DriverError::Invalid("power interface 'agent' needs a ramdisk that stays up between operations (fast track), which is not built yet; see docs/status.md".into()))
     }
     async fn state(&self, cx: &DriverCx<'_>) -> Result<Option<bessemer_model::state::PowerState>> {
         Ok(cx.node.status.power_state)
