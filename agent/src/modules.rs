@@ -9,6 +9,10 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A module that takes this long is mentioned: boot time is counted in tenths of a second.
+const SLOW: Duration = Duration::from_millis(100);
 
 /// The modules of the running kernel.
 pub struct Modules {
@@ -87,7 +91,12 @@ impl Modules {
                 return false;
             }
         };
-        match finit_module(opened, c"", ModuleInitFlags::empty()) {
+        let start = Instant::now();
+        let outcome = finit_module(opened, c"", ModuleInitFlags::empty());
+        if start.elapsed() > SLOW {
+            eprintln!("bessemer: module {name} took {} ms", start.elapsed().as_millis());
+        }
+        match outcome {
             Ok(()) => true,
             // Already there (built in or loaded by the kernel's own request), or its hardware is not.
             Err(nix::Error::EEXIST | nix::Error::ENODEV) => false,

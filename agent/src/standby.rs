@@ -5,6 +5,7 @@
 
 use crate::agent::Agent;
 use crate::commands::{Arguments, argument, error, failure};
+use crate::disk::efi::{self, BootEntry};
 use crate::disk::{configdrive, part, pick};
 use crate::image::fetch::FetchPolicy;
 use crate::image::format::FormatRules;
@@ -211,8 +212,15 @@ async fn boot_entry(agent: &Arc<Agent>) -> Result<String, CommandError> {
         Some(device) => device,
         None => root_device(agent, &agent.node()).await?,
     };
-    let _ = device;
-    Err(failure("boot entries are not built"))
+    let root = agent.settings.root.clone();
+    let set = tokio::task::spawn_blocking(move || efi::set_boot_entry(&root, &device)).await;
+    let entry = set.map_err(|e| failure(&e.to_string()))?.map_err(|e| error("BootloaderError", 500, &e.to_string()))?;
+    Ok(match entry {
+        BootEntry::NoVariables => "nothing to do: this machine has no EFI variables".into(),
+        BootEntry::Set { number, label, loader, partition } => {
+            format!("Boot{number:04X} {label:?} starts {loader} on partition {partition}")
+        }
+    })
 }
 
 #[cfg(test)]

@@ -5,7 +5,9 @@
 
 use crate::agent::{Agent, VERSION};
 use crate::command::VERSION_MISMATCH;
-use crate::commands::{Arguments, argument, error};
+use crate::commands::{Arguments, argument, error, failure};
+use crate::disk::efi;
+use crate::disk::erase::Extent;
 use crate::progress::Progress;
 use crate::{erase, standby};
 use bessemer_agent_types::command::CommandError;
@@ -49,6 +51,15 @@ struct Offer {
 
 const OFFERS: &[Offer] = &[
     Offer { name: "erase_devices_metadata", clean: Some(99), deploy: Some(0), service: None, arguments: &[] },
+    Offer { name: "erase_devices", clean: Some(10), deploy: None, service: None, arguments: &[] },
+    Offer { name: "erase_devices_express", clean: Some(0), deploy: None, service: None, arguments: &[] },
+    Offer {
+        name: "clean_uefi_nvram",
+        clean: Some(0),
+        deploy: Some(0),
+        service: None,
+        arguments: &[("match_patterns", false, "regular expressions of device paths; entries that match one are removed")],
+    },
     Offer { name: "erase_pstore", clean: Some(0), deploy: None, service: None, arguments: &[] },
     Offer {
         name: "write_image",
@@ -133,8 +144,11 @@ pub async fn execute(agent: &Arc<Agent>, stage: Stage, mut arguments: Arguments,
     tracing::info!("{word} step {name}");
     progress.start_phase(&name, None);
     let result = match name.as_str() {
-        "erase_devices_metadata" => erase::metadata(agent, &node, progress).await?,
-        "erase_pstore" => erase::pstore()?,
+        "erase_devices_metadata" => erase::erase(agent, &node, Extent::Metadata, progress).await?,
+        "erase_devices" => erase::erase(agent, &node, Extent::All, progress).await?,
+        "erase_devices_express" => erase::erase(agent, &node, Extent::Express, progress).await?,
+        "clean_uefi_nvram" => clean_nvram(agent, &step_arguments).await?,
+        "erase_pstore" => erase::pstore(&agent.settings.root)?,
         "write_image" => Value::String(standby::write(agent, &node, &step_arguments, progress).await?),
         _ => return Err(error("StepNotFound", 500, &format!("step {name:?} is offered but has no code"))),
     };
@@ -143,6 +157,16 @@ pub async fn execute(agent: &Arc<Agent>, stage: Stage, mut arguments: Arguments,
         map.remove("args");
     }
     Ok(json!({format!("{word}_result"): result, format!("{word}_step"): step}))
+}
+
+/// `clean_uefi_nvram`.
+async fn clean_nvram(agent: &Agent, arguments: &Arguments) -> Result<Value, CommandError> {
+    let patterns: Option<Vec<String>> = argument(arguments, "match_patterns")?;
+    let patterns = patterns.unwrap_or_default(); // none: the customary ones
+    let root = agent.settings.root.clone();
+    let removed = tokio::task::spawn_blocking(move || efi::clean_nvram(&root, &patterns)).await;
+    let removed = removed.map_err(|e| failure(&e.to_string()))?.map_err(|e| error("CleaningError", 500, &e.to_string()))?;
+    Ok(json!(if removed.is_empty() { "no boot entry matches".to_owned() } else { format!("removed {}", removed.join(", ")) }))
 }
 
 #[cfg(test)]
@@ -164,6 +188,7 @@ mod tests {
         let steps = listed["clean_steps"][MANAGER].as_array().unwrap();
         let priority = |name: &str| steps.iter().find(|s| s["step"] == name).unwrap()["priority"].as_i64().unwrap();
         assert_eq!(priority("erase_devices_metadata"), 99);
+        assert_eq!(priority("erase_devices"), 10);
         assert!(steps.iter().all(|s| s["interface"] == "deploy" && s["abortable"] == true));
         assert_eq!(listed["hardware_manager_version"], json!({MANAGER: VERSION}));
     }
