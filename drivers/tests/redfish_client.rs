@@ -420,6 +420,20 @@ mod tls {
     }
 
     #[tokio::test]
+    async fn a_replaced_ca_file_is_noticed() {
+        let made = bmc_with_certificate("127.0.0.1").await;
+        let stranger = bmc_with_certificate("127.0.0.1").await;
+        let (_dir, path) = file(&stranger.ca);
+        let pool = RedfishPool::new(quick());
+        let e = endpoint(&info_with(&made, path.clone().into()));
+        assert!(pool.client(&e).unwrap().power().await.is_err());
+        std::fs::write(&path, &made.ca).unwrap();
+        let later = std::time::SystemTime::now() + Duration::from_secs(5);
+        std::fs::File::open(&path).unwrap().set_modified(later).unwrap();
+        pool.client(&e).unwrap().power().await.unwrap();
+    }
+
+    #[tokio::test]
     async fn a_port_that_speaks_no_tls_is_named() {
         let (bmc, _machine) = bmc(ORDINARY).await;
         let mut i = info(&bmc);
@@ -432,7 +446,9 @@ mod tls {
     #[tokio::test]
     async fn a_ca_file_that_cannot_be_read_is_named() {
         let i = json!({"redfish_address": "https://127.0.0.1:1", "redfish_verify_ca": "/nonexistent/ca.pem"});
-        let e = RedfishPool::new(quick()).client(&endpoint(&i)).unwrap_err().to_string();
-        assert!(e.contains("/nonexistent/ca.pem"), "{e}");
+        let pool = RedfishPool::new(quick());
+        for e in [pool.client(&endpoint(&i)).unwrap_err(), pool.check(&endpoint(&i)).unwrap_err()] {
+            assert!(e.to_string().contains("/nonexistent/ca.pem"), "{e}");
+        }
     }
 }

@@ -228,3 +228,12 @@ async fn a_machine_that_must_not_lose_power_is_restarted_without_off() {
     assert!(!machine.happenings().contains(&Happening::Power(Power::Off)));
     assert!(machine.happenings().iter().any(|h| matches!(h, Happening::Booted(..))));
 }
+
+#[tokio::test]
+async fn a_boot_mode_that_flips_with_the_device_is_set_back() {
+    let l = lab(Profile { mode_flips: true, ..ORDINARY }).await;
+    let request = BootRequest { mode: Some(FirmwareMode::Uefi), ..BootRequest::once(BootTarget::Pxe) };
+    l.system.set_boot(&request).await.unwrap();
+    assert_eq!(l.machine.boot_mode(), BootMode::Uefi);
+    assert_eq!(l.machine.boot_override().unwrap().device, BootDevice::Pxe);
+}

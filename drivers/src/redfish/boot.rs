@@ -205,6 +205,7 @@ impl RedfishSystem {
         let used = self.write_boot(request, &system, settings.as_ref(), &names, form).await?;
         let persistent = request.persistent && !used.once;
         let confirmed = self.confirm_boot(request.target, used.place).await?;
+        self.keep_boot_mode(request, &system).await?;
         if !confirmed {
             tracing::warn!(bmc = self.client().bmc(), target = ?request.target, "the BMC accepted the boot device, yet does not show it");
         }
@@ -270,6 +271,18 @@ impl RedfishSystem {
         let settings = self.client().find(uri).await?;
         Ok(settings
             .filter(|s| s.at(&["Boot", "BootSourceOverrideTarget"]).is_some() || s.at(&["Boot", "BootSourceOverrideEnabled"]).is_some()))
+    }
+
+    /// Puts the boot mode right where changing the device has changed it too.
+    async fn keep_boot_mode(&self, request: &BootRequest, before: &Resource) -> Result<(), RedfishError> {
+        let Some(wanted) = request.mode.or(boot_state(&before.body).mode) else { return Ok(()) };
+        let now = boot_state(&self.system_now().await?.body).mode;
+        if now.is_none_or(|n| n == wanted) || now == boot_state(&before.body).mode {
+            return Ok(());
+        }
+        tracing::info!(bmc = self.client().bmc(), ?wanted, "setting the boot device changed the boot mode; setting it back");
+        // Boxed: this function is part of setting a boot device, which setting the mode may come to.
+        Box::pin(self.set_boot_mode(wanted, self.client().config().poll)).await.map(drop)
     }
 
     async fn confirm_boot(&self, target: BootTarget, place: Place) -> Result<bool, RedfishError> {

@@ -18,7 +18,7 @@ use super::endpoint::RedfishEndpoint;
 use super::error::{BmcMessage, RedfishError};
 use super::resource::{self, Resource};
 use super::session::Auth;
-use super::wire::{Ask, Grant, NoReply, Reply, Wire};
+use super::wire::{Ask, Grant, Http, NoReply, Reply, Wire};
 
 /// The service root (DSP0266 clause 6.2).
 pub const ROOT: &str = "/redfish/v1/";
@@ -68,16 +68,16 @@ impl std::fmt::Debug for RedfishClient {
 }
 
 impl RedfishClient {
-    pub(super) fn new(endpoint: &RedfishEndpoint, config: Arc<PoolConfig>, limit: Arc<Semaphore>) -> Result<Self, RedfishError> {
-        Ok(Self {
-            wire: Wire::new(endpoint, config.clone())?,
+    pub(super) fn new(endpoint: &RedfishEndpoint, http: Http, config: Arc<PoolConfig>, limit: Arc<Semaphore>) -> Self {
+        Self {
+            wire: Wire::new(endpoint, http, config.clone()),
             auth: Auth::new(endpoint.auth, endpoint.username.clone(), endpoint.password.clone()),
             config,
             limit,
             reads: Mutex::default(),
             rung: AtomicU8::new(0),
             only_system: OnceCell::new(),
-        })
+        }
     }
 
     /// Scheme, host and port of the BMC.

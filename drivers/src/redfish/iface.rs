@@ -72,9 +72,13 @@ impl RedfishInterfaces {
         registry.add_media("redfish-virtual-media", Arc::new(self.clone()));
     }
 
-    /// The node's endpoint; for `validate` too, since it sends nothing.
+    /// The node's endpoint.
     pub(super) fn endpoint(&self, node: &Node) -> Result<RedfishEndpoint> {
         Ok(RedfishEndpoint::parse(&node.spec.driver_info, self.pool.config().auth_type)?)
+    }
+
+    fn check(&self, node: &Node) -> Result<()> {
+        Ok(self.pool.check(&self.endpoint(node)?)?)
     }
 
     /// The node's system.
@@ -130,7 +134,7 @@ impl Power for RedfishInterfaces {
     }
 
     fn validate(&self, node: &Node) -> Result<()> {
-        self.endpoint(node).map(drop)
+        self.check(node)
     }
 
     async fn state(&self, cx: &DriverCx<'_>) -> Result<Option<PowerState>> {
@@ -193,7 +197,7 @@ impl Management for RedfishInterfaces {
     }
 
     fn validate(&self, node: &Node) -> Result<()> {
-        self.endpoint(node).map(drop)
+        self.check(node)
     }
 
     fn supported_boot_devices(&self, _node: &Node) -> Vec<BootDevice> {
@@ -289,7 +293,7 @@ fn media_kind(device: BootDevice) -> Result<MediaKind> {
 #[async_trait]
 impl VirtualMedia for RedfishInterfaces {
     fn validate(&self, node: &Node) -> Result<()> {
-        self.endpoint(node).map(drop)
+        self.check(node)
     }
 
     /// `cdrom` is a CD or DVD drive, `disk` a USB stick, `floppy` a floppy.
@@ -328,7 +332,7 @@ impl Inspect for RedfishInterfaces {
     }
 
     fn validate(&self, node: &Node) -> Result<()> {
-        self.endpoint(node).map(drop)
+        self.check(node)
     }
 
     async fn inspect(&self, cx: &DriverCx<'_>) -> Result<Inspected> {

@@ -4,7 +4,7 @@
 //! else leave open whether a reset or an insert was carried out.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bessemer_model::secret::Secret;
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, IF_MATCH};
@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use url::Url;
 
 use super::config::PoolConfig;
-use super::endpoint::{RedfishEndpoint, Verify};
+use super::endpoint::{MinTls, RedfishEndpoint, Verify};
 use super::error::{BmcMessage, RedfishError, cut};
 use super::{resource, tls};
 
@@ -85,23 +85,39 @@ pub enum NoReply {
     Final(RedfishError),
 }
 
-/// The way to one BMC.
-pub struct Wire {
-    base: Url,
-    prefix: String,
-    origin: String,
-    reads: Client,
-    writes: Client,
-    config: Arc<PoolConfig>,
+/// What decides about TLS: how the BMC is checked, and the time of the CA file, so that a replaced file is noticed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TlsKey {
+    verify: Verify,
+    min: MinTls,
+    changed: Option<SystemTime>,
 }
 
-impl Wire {
-    /// Sets up the way to `endpoint`; connects to nothing.
-    pub fn new(endpoint: &RedfishEndpoint, config: Arc<PoolConfig>) -> Result<Self, RedfishError> {
-        let verify = endpoint.verify.as_ref().unwrap_or(&config.verify_ca);
+impl TlsKey {
+    /// For an endpoint.
+    pub fn of(endpoint: &RedfishEndpoint, default: &Verify) -> Self {
+        let verify = endpoint.verify.as_ref().unwrap_or(default);
         // A plain http:// address needs no trust store; a machine without one must still be able to use it.
-        let verify = if endpoint.address.scheme() == "https" { verify } else { &Verify::Off };
-        let tls = tls::client_config(verify, endpoint.min_tls)?;
+        let verify = if endpoint.address.scheme() == "https" { verify.clone() } else { Verify::Off };
+        let changed = match &verify {
+            Verify::Ca(path) => std::fs::metadata(path).and_then(|m| m.modified()).ok(),
+            Verify::System | Verify::Off => None,
+        };
+        Self { verify, min: endpoint.min_tls, changed }
+    }
+}
+
+/// HTTP clients with one TLS set-up, shared by all BMCs that are checked in the same way.
+#[derive(Clone)]
+pub struct Http {
+    reads: Client,
+    writes: Client,
+}
+
+impl Http {
+    /// Reads the trusted certificates.
+    pub fn new(key: &TlsKey, config: &PoolConfig) -> Result<Self, RedfishError> {
+        let tls = tls::client_config(&key.verify, key.min)?;
         let build = |idle: usize| {
             Client::builder()
                 .tls_backend_preconfigured(tls.clone())
@@ -117,14 +133,29 @@ impl Wire {
                 .build()
                 .map_err(|e| RedfishError::Endpoint(format!("HTTP client cannot be set up: {}", chain(&e))))
         };
-        Ok(Self {
+        Ok(Self { reads: build(config.per_bmc)?, writes: build(0)? })
+    }
+}
+
+/// The way to one BMC.
+pub struct Wire {
+    base: Url,
+    prefix: String,
+    origin: String,
+    http: Http,
+    config: Arc<PoolConfig>,
+}
+
+impl Wire {
+    /// The way to `endpoint`; connects to nothing.
+    pub fn new(endpoint: &RedfishEndpoint, http: Http, config: Arc<PoolConfig>) -> Self {
+        Self {
             prefix: endpoint.address.path().trim_end_matches('/').to_owned(),
             origin: endpoint.origin(),
             base: endpoint.address.clone(),
-            reads: build(config.per_bmc)?,
-            writes: build(0)?,
+            http,
             config,
-        })
+        }
     }
 
     /// Scheme, host and port.
@@ -181,7 +212,7 @@ impl Wire {
         if left.is_zero() {
             return Err(NoReply::Final(late(format!("a chance to send {what}"))));
         }
-        let client = if ask.method == Method::GET { &self.reads } else { &self.writes };
+        let client = if ask.method == Method::GET { &self.http.reads } else { &self.http.writes };
         let mut request = client.request(ask.method.clone(), self.url(ask.path)).headers(headers(ask, grant));
         if let Some(body) = ask.body {
             request = request.body(body.to_string());

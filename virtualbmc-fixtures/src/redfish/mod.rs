@@ -7,6 +7,7 @@
 mod answer;
 mod fault;
 mod hardware;
+mod line;
 mod profile;
 mod read;
 mod server;

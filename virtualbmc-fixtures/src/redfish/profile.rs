@@ -110,6 +110,8 @@ pub struct Profile {
     pub refuses_unchanged: bool,
     /// `Continuous` is refused.
     pub once_only: bool,
+    /// Setting a boot device alone sets the mode to Legacy.
+    pub mode_flips: bool,
     /// Name of the CD among boot targets.
     pub cd_target: &'static str,
     /// Boot changes refused because of the power-on self test, after each power on.
@@ -156,6 +158,7 @@ pub const ORDINARY: Profile = Profile {
     mode: ModeHabit::Writable,
     refuses_unchanged: false,
     once_only: false,
+    mode_flips: false,
     cd_target: "Cd",
     post_refusals: 0,
     on_conflicts: 0,

@@ -3,29 +3,23 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::Response;
-use axum::serve::{IncomingStream, Listener};
 use base64::Engine as _;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::answer::{Answer, Error};
 use super::fault::{Fault, FaultRule};
 use super::hardware::Hardware;
+use super::line::{Breaker, Door};
 use super::profile::{EtagHabit, ORDINARY, Profile, SessionHabit};
 use super::read::{self, ROOT};
 use super::write::{self, Effect};
@@ -347,6 +341,11 @@ impl RedfishBmc {
         self.service().faults.push(rule);
     }
 
+    /// Forgets all faults.
+    pub fn clear_faults(&self) {
+        self.service().faults.clear();
+    }
+
     /// Requests so far, oldest first.
     #[must_use]
     pub fn requests(&self) -> Vec<Seen> {
@@ -438,8 +437,8 @@ async fn handle(State(service): State<Arc<Mutex<Service>>>, ConnectInfo(breaker)
         answer
     };
     match fault {
-        Some(Fault::Reset | Fault::LostReply) => breaker.0.store(RESET, Ordering::SeqCst),
-        Some(Fault::TornReply) => breaker.0.store(TEAR, Ordering::SeqCst),
+        Some(Fault::Reset | Fault::LostReply) => breaker.reset(),
+        Some(Fault::TornReply) => breaker.tear(),
         _ => {}
     }
     render(answer)
@@ -460,118 +459,4 @@ fn render(answer: Answer) -> Response {
     };
     // Only a rule of a test can name a status or header that is not one.
     response.body(body).unwrap_or_else(|e| Response::new(Body::from(e.to_string())))
-}
-
-const WHOLE: u8 = 0;
-const RESET: u8 = 1;
-const TEAR: u8 = 2;
-
-/// Tells a connection to break at its next write.
-#[derive(Clone, Debug, Default)]
-struct Breaker(Arc<AtomicU8>);
-
-impl Connected<IncomingStream<'_, Door>> for Breaker {
-    fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
-        stream.remote_addr().clone()
-    }
-}
-
-/// Accepts connections, with TLS where wanted.
-struct Door {
-    listener: TcpListener,
-    tls: Option<TlsAcceptor>,
-}
-
-impl Listener for Door {
-    type Io = Line;
-    type Addr = Breaker;
-
-    async fn accept(&mut self) -> (Line, Breaker) {
-        loop {
-            let Ok((tcp, _)) = self.listener.accept().await else {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-                continue;
-            };
-            let stream = match &self.tls {
-                None => Stream::Plain(tcp),
-                Some(tls) => match tokio::time::timeout(Duration::from_secs(5), tls.accept(tcp)).await {
-                    Ok(Ok(s)) => Stream::Tls(Box::new(s)),
-                    _ => continue,
-                },
-            };
-            let breaker = Breaker::default();
-            return (Line { stream, breaker: breaker.clone() }, breaker);
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<Breaker> {
-        Ok(Breaker::default())
-    }
-}
-
-enum Stream {
-    Plain(TcpStream),
-    Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>),
-}
-
-/// A connection that can be broken.
-struct Line {
-    stream: Stream,
-    breaker: Breaker,
-}
-
-impl Line {
-    fn tcp(&self) -> &TcpStream {
-        match &self.stream {
-            Stream::Plain(s) => s,
-            Stream::Tls(s) => s.get_ref().0,
-        }
-    }
-
-    fn cut(&self) -> io::Error {
-        // No time to linger: the other side sees a reset instead of an orderly end.
-        self.tcp().set_zero_linger().ok();
-        io::ErrorKind::ConnectionReset.into()
-    }
-}
-
-impl AsyncRead for Line {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Plain(s) => Pin::new(s).poll_read(cx, buf),
-            Stream::Tls(s) => Pin::new(s).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Line {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let state = self.breaker.0.load(Ordering::SeqCst);
-        if state == RESET {
-            return Poll::Ready(Err(self.cut()));
-        }
-        let part = if state == TEAR { buf.get(..buf.len() / 2).unwrap_or(buf) } else { buf };
-        let written = match &mut self.stream {
-            Stream::Plain(s) => ready!(Pin::new(s).poll_write(cx, part)),
-            Stream::Tls(s) => ready!(Pin::new(s).poll_write(cx, part)),
-        };
-        if state != WHOLE {
-            self.breaker.0.store(RESET, Ordering::SeqCst);
-        }
-        Poll::Ready(written)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Plain(s) => Pin::new(s).poll_flush(cx),
-            Stream::Tls(s) => Pin::new(s).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Plain(s) => Pin::new(s).poll_shutdown(cx),
-            Stream::Tls(s) => Pin::new(s).poll_shutdown(cx),
-        }
-    }
 }

@@ -199,6 +199,7 @@ fn boot(service: &mut Service, name: &str, at: BootPlace, body: &Map<String, Val
         other => return Err(not_in_list(ENABLED, other)),
     };
     match mode {
+        None if profile.mode_flips && target.is_some() => system.machine.set_boot_mode(BootMode::Bios),
         None => {}
         Some("UEFI") => system.machine.set_boot_mode(BootMode::Uefi),
         Some("Legacy") => system.machine.set_boot_mode(BootMode::Bios),
