@@ -456,6 +456,21 @@ async fn many_bmcs_share_one_socket_and_are_asked_at_the_same_time() {
 }
 
 #[tokio::test]
+async fn a_slow_bmc_is_not_asked_twice_once_it_is_known_to_be_slow() {
+    let (bmc, client) = pair(IpmiBmcConfig::default()).await;
+    bmc.faults().set_delay(Duration::from_millis(150));
+    for _ in 0..8 {
+        client.chassis_status().await.unwrap();
+    }
+    let before = bmc.seen().len();
+    for _ in 0..4 {
+        client.chassis_status().await.unwrap();
+    }
+    let asked = bmc.seen().len() - before;
+    assert!(asked <= 5, "asked {asked} times for 4 answers");
+}
+
+#[tokio::test]
 async fn two_consoles_of_one_bmc_do_not_disturb_each_other() {
     let (bmc, client) = pair(IpmiBmcConfig::default()).await;
     let other = IpmiPool::new(quick()).client(client.endpoint());

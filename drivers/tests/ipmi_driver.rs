@@ -140,6 +140,18 @@ async fn a_bmc_that_is_deaf_while_the_power_changes_is_waited_for() {
 }
 
 #[tokio::test]
+async fn a_power_request_whose_answers_are_all_lost_is_judged_by_the_state() {
+    let b = bmc(IpmiBmcConfig::default()).await;
+    let n = node(&info(&b));
+    // Two tries in the old session, four in the new one.
+    for _ in 0..6 {
+        b.faults().once_for(CHASSIS, CONTROL, Fault::DropReply);
+    }
+    IpmiPower(driver()).set(&cx(&n), PowerChange::On, Duration::from_secs(10)).await.unwrap();
+    assert_eq!(b.machine().power(), MachinePower::On);
+}
+
+#[tokio::test]
 async fn the_deadline_of_a_call_holds_whatever_the_bmc_does() {
     let b = bmc(IpmiBmcConfig::default()).await;
     b.faults().set_silent(true);

@@ -109,6 +109,8 @@ struct State {
     suite: Option<(u8, Instant)>,
     /// When the last command was sent, for the rate limit.
     last_sent: Option<Instant>,
+    /// How long this BMC takes to answer, smoothed.
+    answer_time: Duration,
 }
 
 /// One BMC.
@@ -143,11 +145,13 @@ impl Bmc {
         resend: Resend,
     ) -> Result<Response, IpmiError> {
         let started = Instant::now();
-        let call = Call { transport, endpoint, timing, started, deadline: started + endpoint.timeout };
+        let mut call = Call { transport, endpoint, timing, first_wait: timing.first_wait, started, deadline: started + endpoint.timeout };
         let mut state = timeout_at(call.deadline, self.state.lock()).await.map_err(|_| call.unreachable(Doing::Queue))?;
+        // Asking a slow BMC again before it can have answered only makes it slower.
+        call.first_wait = timing.first_wait.max(state.answer_time * 2).min(timing.longest_wait);
         let mut busy = 0;
         loop {
-            let response = self.answered(&call, &mut state, request, resend).await?;
+            let response = self.answered(&mut call, &mut state, request, resend).await?;
             let again = is_busy(response.completion) || (response.completion == TIMEOUT_IN_BMC && resend == Resend::Yes);
             if !again || call.expired() {
                 return Ok(response);
@@ -162,7 +166,7 @@ impl Bmc {
     }
 
     /// One command until it is answered; opens the session anew when the BMC has forgotten it.
-    async fn answered(&self, call: &Call<'_>, state: &mut State, request: &Request, resend: Resend) -> Result<Response, IpmiError> {
+    async fn answered(&self, call: &mut Call<'_>, state: &mut State, request: &Request, resend: Resend) -> Result<Response, IpmiError> {
         if state.live.as_ref().is_some_and(|l| l.login != call.endpoint.login()) {
             // Other credentials: never go on under the old ones.
             self.log_out(state, call.timing).await;
@@ -200,7 +204,7 @@ impl Bmc {
     }
 
     /// Makes sure that a session which was idle for a while still stands, before a command that is sent only once.
-    async fn prove_alive(&self, call: &Call<'_>, state: &mut State) -> Result<(), IpmiError> {
+    async fn prove_alive(&self, call: &mut Call<'_>, state: &mut State) -> Result<(), IpmiError> {
         let idle = state.live.as_ref().map(|l| l.heard.elapsed());
         if idle.is_some_and(|t| t <= FRESH) {
             return Ok(());
@@ -241,7 +245,7 @@ impl Bmc {
                 return Ok(None);
             };
             let number = live.numbers.take(Instant::now());
-            numbers.push(number);
+            numbers.push((number, Instant::now()));
             let iv: [u8; 16] = rand::rng().random();
             let packet = live.session.seal(PayloadType::Ipmi, &request.message(number), &iv);
             live.line.send(&packet).await.map_err(|e| call.socket(e))?;
@@ -266,8 +270,9 @@ impl Bmc {
                 };
                 live.heard = Instant::now();
                 // An answer to an earlier try of this same command is as good as one to the last.
-                if numbers.iter().any(|n| response.answers(request, *n)) {
+                if let Some((_, sent)) = numbers.iter().find(|(n, _)| response.answers(request, *n)) {
                     live.numbers.answered(response.rq_seq);
+                    state.answer_time = (state.answer_time * 3 + sent.elapsed()) / 4;
                     return Ok(Some(response));
                 }
             }
@@ -275,7 +280,7 @@ impl Bmc {
         Ok(None)
     }
 
-    async fn ensure_session(&self, call: &Call<'_>, state: &mut State) -> Result<(), IpmiError> {
+    async fn ensure_session(&self, call: &mut Call<'_>, state: &mut State) -> Result<(), IpmiError> {
         if state.live.is_none() {
             let mut line = call.reach().await?;
             // Asked anew once in a while: a BMC whose firmware was updated may have learned a better one.
@@ -307,7 +312,7 @@ impl Bmc {
     }
 
     /// Logs in, waiting for a free session of the BMC if need be.
-    async fn log_in(&self, call: &Call<'_>, known: Option<u8>, line: &mut Line) -> Result<Session, IpmiError> {
+    async fn log_in(&self, call: &mut Call<'_>, known: Option<u8>, line: &mut Line) -> Result<Session, IpmiError> {
         let mut full = 0;
         loop {
             match call.log_in(known, line).await {

@@ -2,6 +2,8 @@
 //!
 //! Nothing here changes what is known of the BMC; the caller keeps the session that comes out.
 
+use std::time::Duration;
+
 use rand::Rng;
 use tokio::time::{Instant, timeout_at};
 
@@ -23,6 +25,8 @@ pub(super) struct Call<'a> {
     pub(super) transport: &'a Transport,
     pub(super) endpoint: &'a IpmiEndpoint,
     pub(super) timing: &'a Timing,
+    /// Wait for the first try: longer than the configured one for a BMC that is known to be slow.
+    pub(super) first_wait: Duration,
     pub(super) started: Instant,
     pub(super) deadline: Instant,
 }
@@ -42,7 +46,7 @@ impl Call<'_> {
 
     /// Time for try `n` (0 first) to be answered: doubling, capped, never past the deadline.
     pub(super) fn patience(&self, n: u32) -> Instant {
-        let wait = self.timing.first_wait.saturating_mul(1 << n.min(16)).min(self.timing.longest_wait);
+        let wait = self.first_wait.saturating_mul(1 << n.min(16)).min(self.timing.longest_wait);
         (Instant::now() + wait).min(self.deadline)
     }
 
@@ -50,7 +54,7 @@ impl Call<'_> {
     pub(super) fn patience_for_all(&self) -> Instant {
         let mut until = Instant::now();
         for n in 0..self.timing.tries {
-            until += self.timing.first_wait.saturating_mul(1 << n.min(16)).min(self.timing.longest_wait);
+            until += self.first_wait.saturating_mul(1 << n.min(16)).min(self.timing.longest_wait);
         }
         until.min(self.deadline)
     }
@@ -59,8 +63,8 @@ impl Call<'_> {
         Instant::now() >= self.deadline
     }
 
-    /// Sends a command outside of a session. `None`: never answered.
-    async fn sessionless(&self, line: &mut Line, variants: &[Request], tries: u32) -> Result<Option<Response>, IpmiError> {
+    /// Sends a command outside of a session; gives the answer and the time that it took. `None`: never answered.
+    async fn sessionless(&self, line: &mut Line, variants: &[Request], tries: u32) -> Result<Option<(Response, Duration)>, IpmiError> {
         let first: u8 = rand::rng().random_range(0..64);
         let mut sent = Vec::new();
         for n in 0..tries {
@@ -72,7 +76,7 @@ impl Call<'_> {
                 return Ok(None);
             };
             let number = (first + (n % 64) as u8) % 64;
-            sent.push((request, number));
+            sent.push((request, number, Instant::now()));
             line.send(&codec::sessionless_packet(&request.message(number))).await.map_err(|e| self.socket(e))?;
             let until = self.patience(n);
             while let Some(datagram) = line.receive(until).await {
@@ -85,8 +89,8 @@ impl Call<'_> {
                 let Ok(response) = Response::decode(message) else {
                     continue;
                 };
-                if sent.iter().any(|(r, n)| response.answers(r, *n)) {
-                    return Ok(Some(response));
+                if let Some((_, _, at)) = sent.iter().find(|(r, n, _)| response.answers(r, *n)) {
+                    return Ok(Some((response, at.elapsed())));
                 }
             }
         }
@@ -94,7 +98,7 @@ impl Call<'_> {
     }
 
     /// A line to the first address of the BMC that answers.
-    pub(super) async fn reach(&self) -> Result<Line, IpmiError> {
+    pub(super) async fn reach(&mut self) -> Result<Line, IpmiError> {
         let addresses = self.resolve().await?;
         let last = addresses.len().saturating_sub(1);
         for (i, peer) in addresses.into_iter().enumerate() {
@@ -125,7 +129,7 @@ impl Call<'_> {
 
     /// Get Channel Authentication Capabilities (22.13): says that the BMC is there, and makes servers that tell sessions by source port
     /// forget the last one.
-    pub(super) async fn contact(&self, line: &mut Line) -> Result<(), IpmiError> {
+    pub(super) async fn contact(&mut self, line: &mut Line) -> Result<(), IpmiError> {
         line.opening(None);
         let level = self.endpoint.privilege as u8;
         let variants = [
@@ -133,7 +137,8 @@ impl Call<'_> {
             Request::new(NETFN_APP, CMD_AUTH_CAPABILITIES, &[0x8e, level]),
             Request::new(NETFN_APP, CMD_AUTH_CAPABILITIES, &[0x0e, level]),
         ];
-        let answer = self.sessionless(line, &variants, self.timing.tries).await?.ok_or_else(|| self.unreachable(Doing::Contact))?;
+        let (answer, took) = self.sessionless(line, &variants, self.timing.tries).await?.ok_or_else(|| self.unreachable(Doing::Contact))?;
+        self.first_wait = self.first_wait.max(took * 2).min(self.timing.longest_wait);
         // Byte 2 bit 7: extended data present; byte 4 bit 1: IPMI 2.0. A BMC that refuses the question may still speak it.
         if let [_, kinds, _, versions, ..] = answer.data[..]
             && answer.completion == 0
@@ -146,7 +151,7 @@ impl Call<'_> {
     }
 
     /// A session with the first cipher suite that the BMC speaks; `known` is tried first.
-    pub(super) async fn log_in(&self, known: Option<u8>, line: &mut Line) -> Result<Session, IpmiError> {
+    pub(super) async fn log_in(&mut self, known: Option<u8>, line: &mut Line) -> Result<Session, IpmiError> {
         let mut order = self.endpoint.cipher_suites.clone();
         if let Some(good) = known
             && let Some(at) = order.iter().position(|s| *s == good)
@@ -192,7 +197,7 @@ impl Call<'_> {
     }
 
     fn repeated(&self) -> bool {
-        !self.expired() && self.started.elapsed() >= self.timing.first_wait
+        !self.expired() && self.started.elapsed() >= self.first_wait
     }
 
     fn login_error(&self, ended: Ended) -> IpmiError {

@@ -137,7 +137,13 @@ impl IpmiPower {
         }
         let started = Instant::now();
         let mut asked = started;
-        self.ask(client, how, wanted).await?;
+        match self.ask(client, how, wanted).await {
+            // Nobody knows whether it was carried out: the state will tell.
+            Err(e @ (DriverError::Unreachable(_) | DriverError::TimedOut(_))) => {
+                tracing::debug!(host = %client.endpoint().host, "power request not answered: {e}");
+            }
+            other => other?,
+        }
         let mut pause = self.0.settings().poll_interval;
         let longest = pause * 4;
         let last_error = loop {

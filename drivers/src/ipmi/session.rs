@@ -170,10 +170,11 @@ impl Handshake {
         }
     }
 
-    /// The packet to send now. Each call within a step uses a new message tag, so that only the answer to the last try is taken:
-    /// a BMC may have chosen new numbers for it.
+    /// The packet to send now. Each call within the first two steps uses a new message tag, so that only the answer to the last try is
+    /// taken: a BMC may have chosen new numbers for it. In the last step every try is the same packet: the first one that arrives ends
+    /// the log-in on the side of the BMC, and later ones may be refused.
     pub fn packet(&mut self) -> Vec<u8> {
-        if self.sent {
+        if self.sent && self.stage() != Stage::Keys {
             self.tag = self.tag.wrapping_add(1);
         }
         self.sent = true;
