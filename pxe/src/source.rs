@@ -16,8 +16,8 @@ use crate::plan::BootPlan;
 pub struct Machine {
     /// Who it is.
     pub kind: MachineKind,
-    /// Whether it may boot from the network now. If not it gets an address but no boot file (an active node with its
-    /// own disk), and a proxy-DHCP service stays silent.
+    /// Whether it may boot from the network now. If not (an active node with its own disk) it gets an address, firmware
+    /// is sent on to its next boot entry, and a proxy-DHCP service stays silent.
     pub netboot: bool,
     /// Address reserved for the asking port.
     pub reserved: Option<Ipv4Addr>,

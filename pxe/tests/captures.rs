@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 use bessemer_pxe::dhcp::codec::{self, MessageType, Packet, code};
-use bessemer_pxe::dhcp::decide::{Destination, Port};
+use bessemer_pxe::dhcp::decide::{self, Destination, Port};
 use bessemer_pxe::dhcp::server::{Outgoing, Responder};
 use bessemer_pxe::{DhcpMode, MacAddr, Machine, MachineKind, MemorySource, NetworkConfig};
 use serde::Deserialize;
@@ -248,8 +248,7 @@ async fn strangers_get_no_answer_and_machines_that_may_not_boot_get_an_address_o
         }
         let reply = answer.unwrap().packet;
         assert_eq!(reply.yiaddr, Ipv4Addr::new(172, 30, 0, 100));
-        assert_eq!(file_of(&reply), "");
-        assert!(reply.siaddr.is_unspecified());
+        assert_eq!(file_of(&reply), decide::NO_BOOT_FILE, "without any file EDK2 would ask on for 60 s");
         assert_eq!(reply.options.get(code::HOST_NAME), Some(&b"node-1"[..]));
     }
 }

@@ -16,6 +16,10 @@ pub const CLIENT_PORT: u16 = 68;
 pub const PXE_PORT: u16 = 4011;
 /// PXE option 43: boot discovery control 8, "take the file that I named and ask nobody else".
 const PXE_NO_DISCOVERY: [u8; 4] = [6, 1, 8, 255];
+/// Boot file for firmware of a machine that shall boot from its disk: one that is never there. Firmware that gets an
+/// address but no boot file takes that for no answer and goes on asking (EDK2 for 60 s); a missing file sends it to its
+/// next boot entry at once.
+pub const NO_BOOT_FILE: &str = "boot-from-disk";
 /// iPXE option 175 with sub-option 176 (no-pxedhcp): do not wait 3 s for a proxyDHCP offer.
 const IPXE_NO_PROXY_WAIT: [u8; 3] = [176, 1, 1];
 
@@ -193,7 +197,11 @@ pub fn answer(packet: &Packet, mac: MacAddr, machine: &Machine, network: &Networ
         reply.options.set(code::IPXE, &IPXE_NO_PROXY_WAIT);
     }
     let proxy = matches!(answer, Answer::ProxyOffer | Answer::ProxyBoot);
-    let named = machine.netboot && set_boot_file(packet, &mut reply, mac, network, http_port, proxy);
+    let named = match machine.netboot {
+        true => set_boot_file(packet, &mut reply, mac, network, http_port, proxy),
+        // What another server's machine boots from is the other server's business.
+        false => !proxy && set_no_boot_file(packet, &mut reply, network, http_port),
+    };
     // A proxy with nothing to say would only make the client wait for it.
     (named || !proxy).then_some(reply)
 }
@@ -218,24 +226,40 @@ fn set_network_options(reply: &mut Packet, machine: &Machine, network: &NetworkC
 
 /// Names the boot file for this client; false if there is none for it.
 fn set_boot_file(packet: &Packet, reply: &mut Packet, mac: MacAddr, network: &NetworkConfig, http_port: u16, proxy: bool) -> bool {
-    let base = format!("http://{}:{http_port}", network.server);
-    let (file, transport) = match Client::of(packet) {
+    match Client::of(packet) {
         Client::Plain | Client::Unsupported => return false,
-        Client::Ipxe => (format!("{base}/boot/ipxe/{mac}"), Transport::Tftp),
-        Client::Firmware(row) => match row.transport {
-            Transport::Tftp => (row.program.to_owned(), Transport::Tftp),
-            Transport::Http => (format!("{base}/files/{}", row.program), Transport::Http),
-        },
-    };
-    match transport {
-        // HTTP boot firmware takes only answers that say so.
-        Transport::Http => reply.options.set(code::VENDOR_CLASS, b"HTTPClient"),
-        Transport::Tftp if proxy => {
-            reply.options.set(code::VENDOR_CLASS, b"PXEClient");
-            reply.options.set(code::VENDOR_OPTIONS, &vendor_options(packet));
+        Client::Ipxe => {
+            set_file(packet, reply, network, format!("http://{}:{http_port}/boot/ipxe/{mac}", network.server));
         }
-        Transport::Tftp => {}
+        Client::Firmware(row) => set_program(packet, reply, network, http_port, row.transport, row.program),
     }
+    if proxy && reply.vendor_class().is_empty() {
+        reply.options.set(code::VENDOR_CLASS, b"PXEClient");
+        reply.options.set(code::VENDOR_OPTIONS, &vendor_options(packet));
+    }
+    true
+}
+
+/// Sends firmware on to its next boot entry. iPXE needs no file for that: without one it ends by itself.
+fn set_no_boot_file(packet: &Packet, reply: &mut Packet, network: &NetworkConfig, http_port: u16) -> bool {
+    if let Client::Firmware(row) = Client::of(packet) {
+        set_program(packet, reply, network, http_port, row.transport, NO_BOOT_FILE);
+    }
+    true
+}
+
+fn set_program(packet: &Packet, reply: &mut Packet, network: &NetworkConfig, http_port: u16, transport: Transport, name: &str) {
+    match transport {
+        Transport::Tftp => set_file(packet, reply, network, name.to_owned()),
+        Transport::Http => {
+            // HTTP boot firmware takes only answers that say so.
+            reply.options.set(code::VENDOR_CLASS, b"HTTPClient");
+            set_file(packet, reply, network, format!("http://{}:{http_port}/files/{name}", network.server));
+        }
+    }
+}
+
+fn set_file(packet: &Packet, reply: &mut Packet, network: &NetworkConfig, file: String) {
     // The PXE specification wants the machine id returned; some ROMs drop answers without it.
     if let Some(id) = packet.options.get(code::MACHINE_ID) {
         reply.options.set(code::MACHINE_ID, id);
@@ -246,7 +270,6 @@ fn set_boot_file(packet: &Packet, reply: &mut Packet, mac: MacAddr, network: &Ne
     } else {
         reply.file = file.into_bytes();
     }
-    true
 }
 
 /// PXE options of a proxy answer: no discovery, and the boot item that was asked for returned.

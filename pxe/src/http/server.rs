@@ -21,6 +21,8 @@ use crate::net::SocketError;
 
 /// How long a client may take for the head of a request; idle kept-alive connections end by it too.
 const HEADER_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a client may take nothing of what it asked for.
+const STALL_PATIENCE: Duration = Duration::from_secs(300);
 /// How long transfers may go on after the service was told to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -81,8 +83,10 @@ impl HttpService {
 }
 
 async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, cancel: CancellationToken) {
-    // Small answers must not wait for an ACK; a failure costs milliseconds.
+    // Small answers must not wait for an ACK. A client that takes nothing for minutes is gone or hostile; an agent whose
+    // disk stalls is neither. If an option cannot be set the connection works all the same.
     let _ = stream.set_nodelay(true);
+    let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(STALL_PATIENCE));
     let service = TowerToHyperService::new(router.layer(Extension(Connection { peer })));
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
