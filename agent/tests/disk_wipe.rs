@@ -149,7 +149,7 @@ fn a_loop_device_is_overwritten_and_reads_back_as_zeros() {
     let file = old_disk(dir.path(), 70 * MIB + 512);
     let Some(disk) = Loop::attach(&file, &[]) else { return };
     let progress = Arc::new(Progress::default());
-    let results = erase_devices(&[disk.device.clone()], Extent::All, &EraseOptions::default(), &progress);
+    let results = erase_devices(std::slice::from_ref(&disk.device), Extent::All, &EraseOptions::default(), &progress);
     assert_eq!(*results[0].1.as_ref().unwrap(), Method::Overwrite);
     let reading = progress.read();
     assert_eq!((reading.total, reading.done), (Some(2 * (70 * MIB + 512)), 2 * (70 * MIB + 512)));
@@ -182,16 +182,16 @@ fn a_mounted_disk_and_a_read_only_disk_are_not_erased() {
         let mount = dir.path().join("mnt");
         std::fs::create_dir(&mount).unwrap();
         run("mount", &[text(&disk.device), text(&mount)]);
-        let results = erase_devices(&[disk.device.clone()], Extent::Metadata, &EraseOptions::default(), &progress);
+        let results = erase_devices(std::slice::from_ref(&disk.device), Extent::Metadata, &EraseOptions::default(), &progress);
         run("umount", &[text(&mount)]);
         assert!(results[0].1.as_ref().unwrap_err().to_string().contains("mounted"));
     }
     let Some(disk) = Loop::attach(&file, &["--read-only"]) else { return };
     for extent in [Extent::All, Extent::Metadata, Extent::Express] {
-        let results = erase_devices(&[disk.device.clone()], extent, &EraseOptions::default(), &progress);
+        let results = erase_devices(std::slice::from_ref(&disk.device), extent, &EraseOptions::default(), &progress);
         assert!(matches!(results[0].1, Err(DiskError::ReadOnly { .. })), "{:?}", results[0].1);
         let skip = EraseOptions { skip_read_only: true, ..EraseOptions::default() };
-        let results = erase_devices(&[disk.device.clone()], extent, &skip, &progress);
+        let results = erase_devices(std::slice::from_ref(&disk.device), extent, &skip, &progress);
         assert_eq!(*results[0].1.as_ref().unwrap(), Method::SkippedReadOnly);
     }
     drop(disk);

@@ -12,7 +12,8 @@ use flate2::read::MultiGzDecoder;
 
 use super::DiskError;
 use super::part::{CONFIG_DRIVE_SIZE, Device, Partition, config_drive_partition};
-use crate::image::fetch::{FetchPolicy, HttpOptions};
+use crate::image::HttpOptions;
+use crate::image::fetch::FetchPolicy;
 
 /// Largest file that is fetched for a config drive: 64 MiB as base64.
 const MAX_FETCH: usize = (CONFIG_DRIVE_SIZE as usize / 3 + 1) * 4;

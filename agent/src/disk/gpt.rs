@@ -89,8 +89,11 @@ const ENTRIES: usize = 80;
 const ENTRY_SIZE: usize = 84;
 const ARRAY_CRC: usize = 88;
 
+/// A header sector and its partition array.
+type Copy = (Vec<u8>, Vec<u8>);
+
 /// Header and array at `lba`, `None` when no header is there.
-fn copy_at(file: &File, sector: u64, sectors: u64, lba: u64) -> Result<Option<(Vec<u8>, Vec<u8>)>, GptError> {
+fn copy_at(file: &File, sector: u64, sectors: u64, lba: u64) -> Result<Option<Copy>, GptError> {
     if lba >= sectors {
         return Ok(None);
     }

@@ -24,7 +24,7 @@ pub fn block_devices(root: &Path, options: &ListOptions) -> Vec<Disk> {
         Ok(entries) => entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect(),
         Err(_) => Vec::new(),
     };
-    names.sort_by(|a, b| natural(a).cmp(&natural(b)));
+    names.sort_by_key(|name| natural(name));
     names
         .iter()
         .filter(|name| {

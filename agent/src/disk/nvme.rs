@@ -42,13 +42,7 @@ impl Abilities {
     /// The Format command: cryptographic erase when the controller has it, else user-data erase.
     pub fn format_command(self, namespace: u32) -> NvmeAdminCommand {
         let erase: u32 = if self.crypto { 2 } else { 1 };
-        NvmeAdminCommand {
-            opcode: FORMAT,
-            nsid: namespace,
-            cdw10: self.settings | erase << 9,
-            timeout_ms: TIMEOUT_MS,
-            ..NvmeAdminCommand::default()
-        }
+        NvmeAdminCommand { opcode: FORMAT, nsid: namespace, cdw10: self.settings | erase << 9, timeout_ms: TIMEOUT_MS }
     }
 }
 

@@ -85,7 +85,7 @@ fn shared_storage(layout: Option<&Layout>, kinds: &Kinds, mut probe: impl FnMut(
     if kinds.gpt.contains(&VMFS) || kinds.mbr.contains(&VMFS_MBR) {
         return Some("a VMware VMFS partition");
     }
-    let starts = layout.map(|layout| layout.partitions.iter().map(|p| p.start).collect()).unwrap_or_else(Vec::new);
+    let starts: Vec<u64> = layout.map(|layout| layout.partitions.iter().map(|p| p.start).collect()).unwrap_or_default();
     for start in std::iter::once(0).chain(starts) {
         if probe(start.saturating_add(GFS2.0), 4) == GFS2.1 {
             return Some("a Red Hat GFS2 file system");

@@ -12,6 +12,7 @@ pub mod format;
 pub mod request;
 pub mod verify;
 
+mod client;
 mod decode;
 mod pipeline;
 mod qcow2;
@@ -19,6 +20,8 @@ mod ranges;
 mod source;
 mod write;
 
+pub use client::HttpOptions;
+pub use decode::DecoderLimit;
 pub use error::ImageError;
 pub use pipeline::{WriteReport, fetch_small, write_image};
 pub use request::{ImageInfo, WriteImageRequest};

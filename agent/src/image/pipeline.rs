@@ -6,8 +6,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::client::HttpOptions;
 use super::decode::{Compression, Decoded};
-use super::fetch::{FetchPolicy, FetchStats, HttpOptions, Remote};
+use super::fetch::{FetchPolicy, FetchStats, Remote};
 use super::format::{self, Format};
 use super::ranges::RangeReader;
 use super::request::WriteImageRequest;

@@ -170,7 +170,7 @@ impl Header {
             if offset == 0 {
                 continue;
             }
-            if offset % self.cluster() != 0 {
+            if !offset.is_multiple_of(self.cluster()) {
                 return refuse("a second-level table is not aligned: the image is corrupt");
             }
             tables.push((index, offset));
@@ -220,8 +220,8 @@ impl Plan {
     fn add(&mut self, l1_index: u32, l2: &[u8]) -> Result<(), ImageError> {
         let cluster = self.header.cluster();
         let clusters = self.header.size.div_ceil(cluster);
-        let mut guest = u64::from(l1_index) * self.header.entries_per_l2();
-        for bytes in l2.chunks_exact(8) {
+        let first = u64::from(l1_index) * self.header.entries_per_l2();
+        for (guest, bytes) in (first..).zip(l2.chunks_exact(8)) {
             if guest >= clusters {
                 break;
             }
@@ -229,7 +229,6 @@ impl Plan {
                 return refuse("it has more than 2^32 clusters: convert it with cluster_size=64k");
             };
             let entry = be64(bytes, 0).unwrap_or(0);
-            guest += 1;
             if entry & COMPRESSED != 0 {
                 let shift = 62 - (self.header.cluster_bits - 8);
                 let host = entry & ((1 << shift) - 1);
@@ -242,7 +241,7 @@ impl Plan {
                 if host == 0 || zero {
                     continue;
                 }
-                if host % cluster != 0 {
+                if !host.is_multiple_of(cluster) {
                     return refuse("a data cluster is not aligned: the image is corrupt");
                 }
                 match self.plain.last_mut() {
@@ -399,5 +398,125 @@ impl Pass {
             return refuse("its data lies beyond the end of the file: the file is incomplete");
         }
         Ok(self.plan)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::write::Disk;
+    use proptest::prelude::*;
+
+    /// A version 3 header of `bits`-bit clusters whose first-level table is in cluster 1.
+    fn header(bits: u32, size: u64, l1_entries: u32) -> Vec<u8> {
+        let mut head = vec![0; 112];
+        let mut put = |at: usize, value: &[u8]| head[at..at + value.len()].copy_from_slice(value);
+        put(0, b"QFI\xfb");
+        put(4, &3_u32.to_be_bytes());
+        put(20, &bits.to_be_bytes());
+        put(24, &size.to_be_bytes());
+        put(36, &l1_entries.to_be_bytes());
+        put(40, &(1_u64 << bits).to_be_bytes());
+        put(100, &104_u32.to_be_bytes());
+        head
+    }
+
+    fn disk(size: u64) -> (tempfile::TempDir, DiskSink) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("disk");
+        std::fs::File::create(&path).unwrap().set_len(size).unwrap();
+        let sink = DiskSink::start(Disk::open(&path).unwrap()).unwrap();
+        (dir, sink)
+    }
+
+    /// Runs the whole mapping on tables and file bytes of a hostile image.
+    fn run(header: &Header, l1: &[u8], l2: &[u8], file: &[u8], sink: &mut DiskSink) -> Result<(), ImageError> {
+        let mut plan = Plan { header: header.clone(), plain: Vec::new(), packed: Vec::new() };
+        for (index, _) in header.second_level(l1)? {
+            plan.add(index, l2)?;
+        }
+        plan.order();
+        let mut pass = Pass::new(plan);
+        for chunk in file.chunks(1000) {
+            pass.feed(chunk, sink)?;
+            // A compressed cluster may take two clusters; what waits is never more than that and a chunk.
+            assert!(pass.window.len() <= 2 * (1 << header.cluster_bits) + 1024 + 1000, "{}", pass.window.len());
+        }
+        pass.end(sink)?.zero_holes(sink)
+    }
+
+    #[test]
+    fn a_good_header_is_understood() {
+        let found = Header::parse(&header(16, 10 << 30, 20)).unwrap();
+        assert_eq!((found.virtual_size(), found.l1_entries, found.l1_offset), (10 << 30, 20, 65536));
+    }
+
+    #[test]
+    fn headers_that_would_need_much_memory_are_refused() {
+        for (bits, size, entries) in
+            [(9, 1 << 40, u32::MAX), (16, u64::MAX, u32::MAX), (21, 0, 1), (8, 1, 1), (22, 1, 1), (16, 10 << 30, 19)]
+        {
+            assert!(matches!(Header::parse(&header(bits, size, entries)), Err(ImageError::Qcow2(_))), "{bits} {size}");
+        }
+    }
+
+    #[test]
+    fn a_data_file_is_refused_even_when_only_an_extension_names_it() {
+        let mut head = header(16, 1 << 30, 2);
+        head[104..108].copy_from_slice(&EXTENSION_DATA_FILE.to_be_bytes());
+        assert!(Header::parse(&head).unwrap_err().to_string().contains("data file"));
+        // Behind another extension too.
+        head[104..112].copy_from_slice(&[0x12, 0x34, 0x56, 0x78, 0, 0, 0, 3]);
+        head.extend([0; 8]);
+        head.extend(EXTENSION_DATA_FILE.to_be_bytes());
+        head.extend([0, 0, 0, 1, 0, 0, 0, 0]);
+        assert!(Header::parse(&head).unwrap_err().to_string().contains("data file"));
+    }
+
+    #[test]
+    fn runs_of_neighbouring_clusters_take_one_entry() {
+        let head = Header::parse(&header(16, 1 << 30, 2)).unwrap();
+        let mut plan = Plan { header: head, plain: Vec::new(), packed: Vec::new() };
+        let l2: Vec<u8> = (0..8192_u64).flat_map(|n| ((n + 5) << 16 | 1 << 63).to_be_bytes()).collect();
+        plan.add(0, &l2).unwrap();
+        assert_eq!(plan.plain, [Extent { host: 5 << 16, guest: 0, len: 8192 }]);
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_are_no_header_that_does_harm(bytes in proptest::collection::vec(any::<u8>(), 0..300), magic: bool) {
+            let mut head = bytes;
+            if magic && head.len() >= 8 {
+                head[..8].copy_from_slice(b"QFI\xfb\0\0\0\x03");
+            }
+            if let Ok(header) = Header::parse(&head) {
+                prop_assert!(header.l1_entries * 8 <= MAX_L1);
+            }
+        }
+
+        #[test]
+        fn arbitrary_tables_stay_within_the_disk_and_the_memory(
+            bits in 9_u32..13,
+            clusters in 1_u64..100,
+            ragged in 0_u64..512,
+            l2 in proptest::collection::vec(prop_oneof![
+                any::<u64>(),
+                // Plain clusters inside the file.
+                (0_u64..40).prop_map(|n| n << 12),
+                // Compressed clusters inside the file.
+                (0_u64..50_000, 0_u64..4).prop_map(|(at, n)| COMPRESSED | at | n << 58),
+            ], 0..130),
+            l1: u64,
+            file in proptest::collection::vec(any::<u8>(), 0..60_000),
+        ) {
+            let size = (clusters << bits) - ragged;
+            let head = Header::parse(&header(bits, size, 1000)).unwrap();
+            let l1: Vec<u8> = [l1, 1 << 13, 2 << 13].iter().flat_map(|entry| entry.to_be_bytes()).collect();
+            let l2: Vec<u8> = l2.iter().flat_map(|entry| entry.to_be_bytes()).take(1 << bits).collect();
+            let (_dir, mut sink) = disk(size);
+            if let Err(error) = run(&head, &l1, &l2, &file, &mut sink) {
+                prop_assert!(matches!(error, ImageError::Qcow2(_)), "{error}");
+            }
+        }
     }
 }

@@ -12,8 +12,9 @@ use bessemer_model::secret::Secret;
 use serde::Deserialize;
 
 use super::ImageError;
+use super::client::HttpOptions;
 use super::decode::DecoderLimit;
-use super::fetch::{FetchPolicy, HttpOptions};
+use super::fetch::FetchPolicy;
 use super::format::FormatRules;
 
 /// `image_info` of `standby.prepare_image` and `deploy.execute_deploy_step` (`agent.md` section 10).
