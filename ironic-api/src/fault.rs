@@ -98,6 +98,8 @@ pub enum Refusal {
     PathCharacter,
     /// The body is larger than allowed (bytes).
     BodySize(usize),
+    /// The body did not come in time.
+    BodyLate,
     /// The body is nested deeper than allowed.
     BodyDepth(usize),
 }
@@ -136,6 +138,7 @@ pub fn refusal_response(refusal: &Refusal) -> Response<Bytes> {
         Refusal::PathEncoding => framework(StatusCode::BAD_REQUEST, ""),
         Refusal::PathCharacter => framework(StatusCode::BAD_REQUEST, "The path holds a NUL character."),
         Refusal::BodySize(max) => unwrapped(StatusCode::PAYLOAD_TOO_LARGE, format!("The body is larger than {max} bytes.")),
+        Refusal::BodyLate => unwrapped(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time.".to_owned()),
         Refusal::BodyDepth(max) => unwrapped(StatusCode::BAD_REQUEST, format!("The JSON body is nested deeper than {max} levels.")),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Dispatch goes by the table in `route.rs`, not by axum's router: paths, `Allow` values and microversions are one contract there.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body as AxumBody, extract::State};
 use bessemer_db::Store;
@@ -28,6 +28,9 @@ use crate::{
     route::{self, Lost, Op},
     version::{Behaviour, Version, negotiate, version_headers},
 };
+
+/// A client that has not sent its body by then is given up.
+const BODY_DEADLINE: Duration = Duration::from_secs(120);
 
 /// The whole API as an axum router.
 pub fn router(config: ApiConfig, store: Store, conductor: Arc<dyn ConductorApi>) -> Router {
@@ -214,7 +217,8 @@ async fn read_body(api: &Api, op: Op, headers: &HeaderMap, body: AxumBody) -> Re
     if announced.is_some_and(|n| n > max as u64) {
         return Err(Refusal::BodySize(max));
     }
-    let bytes = Limited::new(body, max).collect().await.map_err(|_| Refusal::BodySize(max))?.to_bytes();
+    let whole = tokio::time::timeout(BODY_DEADLINE, Limited::new(body, max).collect());
+    let bytes = whole.await.map_err(|_| Refusal::BodyLate)?.map_err(|_| Refusal::BodySize(max))?.to_bytes();
     let media_type = headers
         .get(header::CONTENT_TYPE)
         .and_then(|v| v.to_str().ok())

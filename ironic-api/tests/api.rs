@@ -272,3 +272,52 @@ async fn every_route_answers_in_shape_at_every_microversion() {
         }
     }
 }
+
+#[tokio::test]
+async fn ports_follow_the_state_of_their_node() {
+    let s = Server::new().await;
+    let id = s.node(json!({"driver": "fake-hardware", "instance_uuid": "bbbbbbbb-0000-4000-8000-000000000001"})).await;
+    let new = json!({"node_uuid": id, "address": "52:54:00:AA:00:01", "local_link_connection": {"port_id": "p", "switch_id": "52:54:00:AA:BB:CC"}});
+    let (status, port) = s.call("POST", "/v1/ports", "latest", Some(new)).await;
+    assert_eq!(status, StatusCode::CREATED);
+    assert_eq!((&port["address"], &port["local_link_connection"]["switch_id"]), (&json!("52:54:00:aa:00:01"), &json!("52:54:00:aa:bb:cc")));
+    let path = format!("/v1/ports/{}", port["uuid"].as_str().expect("a UUID"));
+    let mac = json!([{"op": "replace", "path": "/address", "value": "52:54:00:aa:00:02"}]);
+    assert_eq!(s.call("PATCH", &path, "latest", Some(mac.clone())).await.0, StatusCode::CONFLICT, "the node has an instance");
+    s.call("PUT", &format!("/v1/nodes/{id}/maintenance"), "latest", None).await;
+    assert_eq!(s.call("PATCH", &path, "latest", Some(mac)).await.0, StatusCode::OK);
+    for bad in [json!({"port_id": "p"}), json!({"bogus": "x"}), json!({"port_id": "p", "switch_id": "x"}), json!({"port_id": 5})] {
+        let patch = json!([{"op": "replace", "path": "/local_link_connection", "value": bad}]);
+        assert_eq!(s.call("PATCH", &path, "latest", Some(patch)).await.0, StatusCode::BAD_REQUEST, "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn inspection_data_needs_an_interface_with_an_address() {
+    let s = Server::new().await;
+    let id = s.node(json!({"driver": "fake-hardware"})).await;
+    let path = format!("/v1/continue_inspection?node_uuid={id}");
+    for bad in [json!({}), json!({"inventory": {}}), json!({"inventory": {"interfaces": []}}), json!({"inventory": {"interfaces": [{}]}})] {
+        assert_eq!(s.call("POST", &path, "latest", Some(bad.clone())).await.0, StatusCode::BAD_REQUEST, "{bad}");
+    }
+    let good = json!({"inventory": {"interfaces": [{"mac_address": "52:54:00:aa:00:01"}]}});
+    let (status, v) = s.call("POST", &path, "latest", Some(good)).await;
+    assert_eq!((status, &v["node"]["uuid"]), (StatusCode::ACCEPTED, &json!(id)));
+}
+
+#[tokio::test]
+async fn resetting_interfaces_goes_with_a_new_driver() {
+    let s = Server::new().await;
+    let id = s.node(json!({"driver": "fake-hardware"})).await;
+    let patch = json!([{"op": "replace", "path": "/driver", "value": "ipmi"}]);
+    let path = format!("/v1/nodes/{id}");
+    assert_eq!(s.call("PATCH", &path, "latest", Some(patch.clone())).await.0, StatusCode::BAD_REQUEST, "the interfaces do not fit");
+    let reset = format!("{path}?reset_interfaces=true");
+    assert_eq!(s.call("PATCH", &reset, "1.44", Some(patch.clone())).await.0, StatusCode::NOT_ACCEPTABLE);
+    assert_eq!(
+        s.call("PATCH", &reset, "latest", Some(json!([{"op": "add", "path": "/extra/a", "value": 1}]))).await.0,
+        StatusCode::BAD_REQUEST
+    );
+    let (status, v) = s.call("PATCH", &reset, "latest", Some(patch)).await;
+    assert_eq!((status, &v["power_interface"]), (StatusCode::OK, &json!("ipmitool")));
+}
