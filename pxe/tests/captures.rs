@@ -229,7 +229,7 @@ async fn port_4011_answers_the_port_that_asked() {
 }
 
 #[tokio::test]
-async fn strangers_get_no_answer_and_machines_that_may_not_boot_get_an_address_only() {
+async fn strangers_get_no_answer_and_machines_that_may_not_boot_are_sent_on_to_their_disk() {
     let frames = load("dhcp4-ovmf-pxe-snponly");
     let discover = hex::decode(&frames[0].hex).unwrap();
     let mac: MacAddr = codec::decode(&discover).unwrap().mac().unwrap();
