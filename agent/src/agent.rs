@@ -13,7 +13,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// Version of this program, as reported in heartbeats.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -26,6 +26,8 @@ pub struct Agent {
     pub table: Arc<Table>,
     /// Wakes the heartbeat before its time.
     pub beat: Notify,
+    /// True once the agent has left the network for good.
+    pub left: watch::Sender<bool>,
     token: RwLock<Option<Token>>,
     node: RwLock<Value>,
     config: RwLock<Option<LookupConfig>>,
@@ -61,6 +63,7 @@ impl Agent {
             settings,
             table,
             beat: Notify::new(),
+            left: watch::channel(false).0,
             token: RwLock::new(token),
             node: RwLock::new(Value::Null),
             config: RwLock::new(None),

@@ -4,6 +4,7 @@
 //! outcome is wrapped as `{"result": "<command>: <text>"}`.
 
 use crate::agent::Agent;
+use crate::params::PowerMode;
 use crate::power::{self, End};
 use crate::progress::Progress;
 use crate::steps::{self, Stage};
@@ -11,7 +12,6 @@ use crate::{disks, hw, logs, net, standby};
 use bessemer_agent_types::command::CommandError;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
-use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,16 +126,17 @@ async fn run_one(agent: &Arc<Agent>, name: &str, arguments: Arguments, progress:
             Ok(text(name, "node set"))
         }
         "system.lockdown" => {
-            if agent.settings.power == crate::params::PowerMode::Recorded {
-                agent.record_power("lockdown");
-            } else {
-                tokio::spawn(async {
-                    // The answer leaves first.
-                    tokio::time::sleep(Duration::from_millis(300)).await;
+            let agent = Arc::clone(agent);
+            tokio::spawn(async move {
+                // The answer leaves first.
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                agent.left.send_replace(true);
+                if agent.settings.power == PowerMode::Recorded {
+                    agent.record_power("lockdown");
+                } else {
                     net::lockdown();
-                    pending::<()>().await;
-                });
-            }
+                }
+            });
             Ok(text(name, "leaving the network for good"))
         }
         _ => Err(failure("the command has no code")),

@@ -43,11 +43,11 @@ pub struct Beater {
 }
 
 impl Beater {
-    /// Beats for ever.
+    /// Beats until the agent leaves the network.
     pub async fn run(&self, agent: &Agent) {
         let mut locked = 0;
         let mut first = true;
-        loop {
+        while !*agent.left.borrow() {
             let sent = Instant::now();
             let pause = match self.beat(agent).await {
                 Ok(()) => {

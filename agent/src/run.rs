@@ -118,6 +118,8 @@ async fn serve(agent: &Arc<Agent>, listener: TcpListener, address: IpAddr, beate
         beater.run(agent).await;
     }
     drop(api.await);
+    // Without network and commands there is nothing left to do, but an end would count as a crash.
+    pending::<()>().await;
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use bessemer_agent_types::{FENCE_HEADER, MAX_COMMAND_BODY, STEP_HEADER, TOKEN_AR
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
@@ -47,13 +47,19 @@ pub async fn listen(host: Option<&str>, port: u16) -> io::Result<TcpListener> {
     }
 }
 
-/// Serves for ever.
+/// Serves until the agent leaves the network.
 pub async fn serve(agent: Arc<Agent>, listener: TcpListener, tls: Option<Arc<rustls::ServerConfig>>) {
     let acceptor = tls.map(TlsAcceptor::from);
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut left = agent.left.subscribe();
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-        let (stream, _) = match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            // The port closes with the agent's departure.
+            _ = left.wait_for(|left| *left) => return,
+        };
+        let (stream, _) = match accepted {
             Ok(accepted) => accepted,
             Err(e) => {
                 tracing::warn!("accept: {e}");
@@ -175,11 +181,15 @@ async fn post_command(agent: Arc<Agent>, request: Request<Incoming>, wait: bool)
         Some(Ok(text)) if (1..=128).contains(&text.len()) => Some(text.to_owned()),
         Some(_) => return Err(bad(format!("{STEP_HEADER} must have 1 to 128 visible ASCII characters"))),
     };
+    let too_large = || Fault(StatusCode::PAYLOAD_TOO_LARGE, format!("a command has at most {MAX_COMMAND_BODY} bytes"));
+    if request.body().size_hint().lower() > MAX_COMMAND_BODY as u64 {
+        return Err(too_large()); // said before it is sent in vain
+    }
     let limited = Limited::new(request.into_body(), MAX_COMMAND_BODY).collect();
     let body = match timeout(BODY_TIME, limited).await {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(e)) if e.is::<LengthLimitError>() => {
-            return Err(Fault(StatusCode::PAYLOAD_TOO_LARGE, format!("a command has at most {MAX_COMMAND_BODY} bytes")));
+            return Err(too_large());
         }
         Ok(Err(e)) => return Err(bad(format!("the body broke off: {e}"))),
         Err(_) => return Err(Fault(StatusCode::REQUEST_TIMEOUT, "the body took too long".into())),

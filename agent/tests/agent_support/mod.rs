@@ -115,7 +115,7 @@ fn answer(stream: &TcpStream, seen: &Mutex<Vec<Seen>>, behaviour: &Mutex<Behavio
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
     let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    let (status, reply) = {
+    let (status, answer) = {
         let mut behaviour = behaviour.lock().unwrap();
         let take = |list: &mut Vec<u16>, default| if list.is_empty() { default } else { list.remove(0) };
         if path == "/" {
@@ -135,9 +135,13 @@ fn answer(stream: &TcpStream, seen: &Mutex<Vec<Seen>>, behaviour: &Mutex<Behavio
         }
     };
     seen.lock().unwrap().push(Seen { method, path, version, request_id, body });
-    let text = if reply.is_null() { String::new() } else { reply.to_string() };
-    let mut stream = stream;
-    stream.write_all(format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{text}", text.len()).as_bytes()).ok()
+    // The token is in no error answer.
+    let text = if status >= 400 || answer.is_null() { String::new() } else { answer.to_string() };
+    Some(()).filter(|()| reply(stream, status, &text))
+}
+
+fn reply(mut stream: &TcpStream, status: u16, text: &str) -> bool {
+    stream.write_all(format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{text}", text.len()).as_bytes()).is_ok()
 }
 
 /// The agent program, stopped when dropped.
