@@ -179,9 +179,8 @@ async fn serve(
             debug!(%peer, name, bytes, code, text = message, "tftp: ended by the client");
         }
         Ok(End::Silent) => info!(%peer, name, bytes, millis, "tftp: the client no longer answers"),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            debug!(%peer, name, bytes, "tftp: the client closed its port");
-        }
+        // Its port is closed, or nobody answers for its address any more: what a machine that goes on booting leaves behind.
+        Err(error) if is_gone(&error) => debug!(%peer, name, bytes, %error, "tftp: the client went away"),
         Err(error) => {
             warn!(%peer, name, bytes, %error, "tftp: transfer failed");
             let _ = socket.try_send(&codec::encode_error(ErrorCode::NotDefined, "cannot read the file"));
@@ -274,7 +273,7 @@ impl<'a> Sender<'a> {
                 match net::try_send_segments(self.socket, &self.buffer, segment) {
                     Ok(()) => return Ok(()),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.socket.writable().await?,
-                    Err(error) if is_transient(&error) => return Err(error),
+                    Err(error) if is_gone(&error) => return Err(error),
                     Err(error) => {
                         // Old kernel, or a device or block size for which it does not work: one by one from now on.
                         debug!(%error, "tftp: no segmentation offload");
@@ -302,6 +301,7 @@ impl<'a> Sender<'a> {
     }
 }
 
-fn is_transient(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::ConnectionRefused
+fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+    matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable)
 }
