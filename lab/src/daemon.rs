@@ -26,6 +26,8 @@ pub struct Settings {
     pub ramdisk: PathBuf,
     /// Database URL; `None` is SQLite in the lab's state folder.
     pub database: Option<String>,
+    /// Whether automated cleaning overwrites whole disks (minutes) or only what tells their content.
+    pub overwrite_disks: bool,
     /// Further lines of TOML, added at the end.
     pub more: String,
 }
@@ -39,6 +41,7 @@ impl Settings {
             r#"[DEFAULT]
 auth_strategy = "noauth"
 enabled_hardware_types = ["ipmi", "redfish"]
+log_level = "debug,hyper=info,sqlx=info,rustls=info,h2=info,reqwest=info"
 
 [api]
 host_ip = "{ADDRESS}"
@@ -51,13 +54,18 @@ deploy_kernel = "file://{kernel}"
 deploy_ramdisk = "file://{ramdisk}"
 automated_clean = true
 
+[deploy]
+erase_devices_priority = "{erase}"
+
 [database]
 connection = "{database}"
 
 [pxe]
 interface = "{BRIDGE}"
 http_port = {BOOT_PORT}
+kernel_append_params = "nofb vga=normal console=ttyS0"
 {more}"#,
+            erase = if self.overwrite_disks { "10" } else { "0" },
             state = state.display(),
             cache = peers::cache().display(),
             kernel = self.kernel.display(),
@@ -145,6 +153,6 @@ impl Daemon {
 
 fn spawn(binary: &Path, config: &Path, log: &Path) -> Result<Guarded> {
     let mut serve = command(&binary.display().to_string());
-    serve.args(["serve", "--config"]).arg(config);
+    serve.args(["serve", "--config"]).arg(config).env("NO_COLOR", "1");
     Guarded::start(&mut serve, log)
 }

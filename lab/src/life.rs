@@ -167,9 +167,10 @@ impl<'a> Life<'a> {
     /// Retires the node.
     pub fn retire(&mut self) -> Result<()> {
         self.phase("retire", |life| {
-            life.operator.retire(&life.node, "end of its life")?;
+            // A node that is available cannot be retired: it could be taken at any moment.
             life.operator.verb(&life.node, "manage")?;
             life.wait_state("manageable")?;
+            life.operator.retire(&life.node, "end of its life")?;
             let node = life.operator.api().node(&life.node)?;
             ensure!(node["retired"] == json!(true), "the node is not marked as retired");
             Ok(())

@@ -39,6 +39,9 @@ pub(crate) struct DemoArgs {
     /// Run only the machine of this name (`bios` or `uefi`)
     #[arg(long)]
     only: Option<String>,
+    /// Build nothing: take the programs and the ramdisk as they are
+    #[arg(long)]
+    reuse: bool,
     /// Keep disks and logs after the end
     #[arg(long)]
     keep: bool,
@@ -65,7 +68,7 @@ pub(crate) fn as_child(args: &[&str]) -> Result<()> {
 }
 
 pub(crate) fn run(args: &DemoArgs) -> Result<()> {
-    if enter::outside() {
+    if enter::outside() && !args.reuse {
         prepare(args)?;
     }
     enter::run("demo", args.keep, |lab| inside(lab, args))
