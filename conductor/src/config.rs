@@ -23,6 +23,10 @@ pub struct ConductorConfig {
     pub deploy_kernel: Option<String>,
     /// See [`Self::deploy_kernel`].
     pub deploy_ramdisk: Option<String>,
+    /// `[deploy] shim_path`: signed first-stage loader for virtual media.
+    pub shim_path: PathBuf,
+    /// `[deploy] grub_path`: the GRUB that it loads.
+    pub grub_path: PathBuf,
     /// `[pxe] kernel_append_params`.
     pub kernel_append_params: String,
     /// `[conductor] automated_clean`.
@@ -103,6 +107,8 @@ pub struct ConductorConfig {
     pub restrict_lookup: bool,
     /// `[conductor] hash_partition_exponent`.
     pub hash_partition_exponent: u32,
+    /// For tests: every step that may be repeated is run twice, the first time as if the process had died before recording it.
+    pub repeat_steps: bool,
 }
 
 impl Default for ConductorConfig {
@@ -117,6 +123,8 @@ impl Default for ConductorConfig {
             cache_dir: PathBuf::from("/var/lib/bessemer/cache"),
             deploy_kernel: None,
             deploy_ramdisk: None,
+            shim_path: PathBuf::from("/usr/lib/shim/shimx64.efi.signed"),
+            grub_path: PathBuf::from("/usr/lib/grub/x86_64-efi-signed/gcdx64.efi.signed"),
             kernel_append_params: "nofb vga=normal".into(),
             automated_clean: true,
             deploy_callback_timeout: s(1800),
@@ -157,6 +165,7 @@ impl Default for ConductorConfig {
             scan_interval: s(1),
             restrict_lookup: true,
             hash_partition_exponent: 5,
+            repeat_steps: false,
         }
     }
 }

@@ -151,6 +151,14 @@ async fn run_flow(t: &mut Task) -> Result<(), TaskError> {
             t.flow.phase = Phase::Started;
             t.commit(false).await?;
         }
+        if t.core.config.repeat_steps && step.replay == Replay::Idempotent {
+            let before = (t.flow.clone(), t.pending.clone(), t.node.clone());
+            exec::run(t, &step, &entry).await.ok();
+            // What the "dead" process had not recorded is gone; what it had done to the world is not.
+            let recorded = t.core.store.node_get_with_secrets(t.node.id).await?;
+            (t.flow, t.pending, t.node) = before;
+            t.node = recorded;
+        }
         let lost = t.core.lease_lost();
         let result = tokio::select! {
             r = exec::run(t, &step, &entry) => r,

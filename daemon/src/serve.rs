@@ -152,6 +152,8 @@ fn conductor_config(o: &Options, state_dir: &std::path::Path) -> ConductorConfig
         cache_dir: state_dir.join("cache"),
         deploy_kernel: o.given("conductor", "deploy_kernel"),
         deploy_ramdisk: o.given("conductor", "deploy_ramdisk"),
+        shim_path: PathBuf::from(o.text("deploy", "shim_path")),
+        grub_path: PathBuf::from(o.text("deploy", "grub_path")),
         kernel_append_params: o.text("pxe", "kernel_append_params"),
         automated_clean: o.flag("conductor", "automated_clean"),
         deploy_callback_timeout: s("deploy_callback_timeout"),

@@ -19,6 +19,7 @@ use crate::{
     files,
     runner::{Outcome, StepError},
     task::Task,
+    vmedia,
 };
 
 /// The firmware mode in which the node boots (`drivers.md` section 6).
@@ -70,7 +71,7 @@ fn setting<'a>(t: &'a Task, key: &str, fallback: Option<&'a String>) -> Option<&
 }
 
 /// What the machine shall boot, stored before it is switched on.
-async fn plan(t: &mut Task) -> Result<BootPlanRow, StepError> {
+async fn plan(t: &mut Task, with_image: bool) -> Result<BootPlanRow, StepError> {
     let c = &t.core.config;
     let (kernel, ramdisk) =
         (setting(t, "deploy_kernel", c.deploy_kernel.as_ref()), setting(t, "deploy_ramdisk", c.deploy_ramdisk.as_ref()));
@@ -95,7 +96,7 @@ async fn plan(t: &mut Task) -> Result<BootPlanRow, StepError> {
     if let Some(path) = t.flow.noted("image_path").and_then(|p| p.as_str()) {
         files.insert("image".to_owned(), bessemer_pxe::plan::FileRef::Path(path.into()));
     }
-    let plan = BootPlan {
+    let mut plan = BootPlan {
         node: Some(t.node.id.0),
         what: BootWhat::Ramdisk,
         kernel: Some(kernel_file),
@@ -105,6 +106,10 @@ async fn plan(t: &mut Task) -> Result<BootPlanRow, StepError> {
         files,
         macs: macs.iter().filter_map(|m| m.parse().ok()).collect(),
     };
+    if with_image {
+        let mode = boot_mode(&t.core, &t.node);
+        vmedia::add_image(&t.core, &mut plan, mode).await?;
+    }
     let nonce = plan.nonce.reveal().to_owned();
     let json = serde_json::to_value(&plan).map_err(|e| StepError::fatal(format!("boot plan: {e}")))?;
     Ok(BootPlanRow { node: t.node.id, nonce, macs, plan: json })
@@ -125,8 +130,8 @@ pub(crate) async fn on(t: &mut Task) -> Result<Outcome, StepError> {
         misc::note_power(t, Some(PowerState::On), Some(PowerChange::On));
         return Ok(Outcome::Next);
     }
-    let row = plan(t).await?;
     let media = t.core.registry.media(&t.node).cloned();
+    let row = plan(t, media.is_some()).await?;
     let boot = t.node.spec.interfaces.get(InterfaceKind::Boot).to_owned();
     let mode = boot_mode(&t.core, &t.node);
     let macs_known = !row.macs.is_empty();
@@ -136,7 +141,7 @@ pub(crate) async fn on(t: &mut Task) -> Result<Outcome, StepError> {
     t.commit(false).await.map_err(|e| StepError { text: e.to_string(), retry: Some(std::time::Duration::from_secs(5)) })?;
 
     let device = if let Some(media) = media {
-        crate::vmedia::insert_ramdisk(t, media.as_ref(), &row, mode).await?;
+        vmedia::insert(t, media.as_ref(), &row.nonce).await?;
         BootDevice::Cdrom
     } else {
         if !macs_known && boot != "fake" {
@@ -168,9 +173,7 @@ pub(crate) async fn teardown(t: &mut Task) -> Result<Outcome, StepError> {
     if !t.node.spec.disable_power_off {
         misc::power_to(t, PowerChange::Off).await?;
     }
-    if let Some(media) = t.core.registry.media(&t.node).cloned() {
-        media.eject(&cx(t), None).await?;
-    }
+    eject(t).await?;
     t.pending.agent = Write::Delete;
     t.pending.clear_token = true;
     t.pending.boot_plan = Write::Delete;
@@ -179,6 +182,16 @@ pub(crate) async fn teardown(t: &mut Task) -> Result<Outcome, StepError> {
         misc::power_to(t, PowerChange::On).await?;
     }
     Ok(Outcome::Next)
+}
+
+/// Takes the ramdisk's medium away, where it was booted from one.
+pub(crate) async fn eject(t: &Task) -> Result<(), StepError> {
+    let Some(media) = t.core.registry.media(&t.node).cloned() else { return Ok(()) };
+    media.eject(&cx(t), None).await?;
+    if let Some(nonce) = t.flow.noted("nonce").and_then(|n| n.as_str()) {
+        vmedia::discard(&t.core, nonce).await;
+    }
+    Ok(())
 }
 
 /// Makes the machine boot from its own disk from now on.
@@ -209,10 +222,8 @@ pub(crate) async fn cleanup_power_off(t: &mut Task) -> Result<Outcome, StepError
 
 /// `cleanup.boot`: what the ramdisk was told is void.
 pub(crate) async fn cleanup_boot(t: &mut Task) -> Result<Outcome, StepError> {
-    if let Some(media) = t.core.registry.media(&t.node).cloned()
-        && let Err(e) = media.eject(&cx(t), None).await
-    {
-        t.log(None, "eject failed", e.to_string());
+    if let Err(e) = eject(t).await {
+        t.log(None, "eject failed", e.text);
     }
     t.pending.agent = Write::Delete;
     t.pending.clear_token = true;

@@ -123,9 +123,7 @@ pub(crate) async fn tear_down_agent(t: &mut Task, _entry: &Entry) -> Result<Outc
 
 /// `boot_instance`: what the ramdisk was told is void; the machine starts from its own disk.
 pub(crate) async fn boot_instance(t: &mut Task) -> Result<Outcome, StepError> {
-    if let Some(media) = t.core.registry.media(&t.node).cloned() {
-        media.eject(&cx(t), None).await?;
-    }
+    boot::eject(t).await?;
     // The plan goes first: a machine that starts with its network card would otherwise get the ramdisk once more.
     t.pending.boot_plan = Write::Delete;
     t.pending.agent = Write::Delete;

@@ -62,9 +62,7 @@ pub(crate) async fn finish(t: &mut Task) -> Result<Outcome, StepError> {
     if t.core.config.inspect_power_off && !t.node.spec.disable_power_off {
         misc::power_to(t, PowerChange::Off).await?;
     }
-    if let Some(media) = t.core.registry.media(&t.node).cloned() {
-        media.eject(&cx(t), None).await?;
-    }
+    boot::eject(t).await?;
     t.pending.boot_plan = Write::Delete;
     Ok(Outcome::Next)
 }
