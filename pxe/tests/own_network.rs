@@ -8,7 +8,7 @@
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bessemer_pxe::{BootConfig, BootPlan, BootServices, BootSource, BootWhat, FileRef, MacAddr, MemorySource, Nonce};
@@ -29,6 +29,10 @@ fn in_own_network(test: impl FnOnce() + Send + 'static) {
         eprintln!("skipped: {program} is not installed");
         return;
     }
+    // One at a time: a child of the other test holds copies of our sockets between its fork and its exec, and a port just
+    // closed would still be taken.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let thread = std::thread::spawn(move || {
         if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
             eprintln!("skipped: no network namespace of our own ({error}); run as root");
@@ -142,7 +146,7 @@ fn a_real_client_leases_renews_and_releases_and_a_neighbour_gets_404_even_with_i
         std::fs::write(
             &script,
             format!(
-                "#!/bin/sh\necho \"$1 $ip $mask $serverid $lease\" >> {}\ncase $1 in bound|renew) ip addr replace $ip/$mask dev eth0;; esac\n",
+                "#!/bin/sh\ncase $1 in bound|renew) ip addr replace $ip/$mask dev eth0;; esac\necho \"$1 $ip $mask $serverid $lease\" >> {}\n",
                 log.display()
             ),
         )
