@@ -1,6 +1,7 @@
 //! The disks that commands may see: waits until drivers have found them, and keeps tests to their own devices.
 
 use crate::disk::list::{ListOptions, block_devices};
+use crate::hw::Root;
 use crate::init;
 use crate::params::Settings;
 use bessemer_agent_types::inventory::Disk;
@@ -9,8 +10,12 @@ use std::time::{Duration, Instant};
 
 /// Marker of process 1: drivers for all devices present at start are loaded.
 pub const DRIVERS_LOADED: &str = "drivers-loaded";
-/// SATA links and SCSI buses are scanned in the background; a bus that was quiet for this long is done.
-const QUIET: Duration = Duration::from_millis(1000);
+/// SAS, Fibre Channel and USB disks come on their own time; after this long without a new one they are all there.
+const SLOW_QUIET: Duration = Duration::from_millis(1000);
+/// NVMe namespaces are found in the background, soon after their controller.
+const NVME_QUIET: Duration = Duration::from_millis(250);
+/// SCSI hosts whose disks are all there when their driver has loaded (the kernel waits for their scan).
+const PROMPT_HOSTS: [&str; 5] = ["ahci", "ata_piix", "virtio_scsi", "Virtio SCSI HBA", "vmw_pvscsi"];
 const LOOK: Duration = Duration::from_millis(50);
 /// Longest wait for the drivers themselves.
 const DRIVERS: Duration = Duration::from_secs(30);
@@ -43,7 +48,7 @@ pub async fn settled(settings: &Settings) -> Vec<Disk> {
             disks = now;
             quiet_since = Instant::now();
         }
-        let quiet = !has_slow_bus() || quiet_since.elapsed() >= QUIET;
+        let quiet = quiet_since.elapsed() >= needed_quiet(&Root::new(&settings.root));
         if quiet && (!disks.is_empty() || start.elapsed() >= patience) {
             return disks;
         }
@@ -51,8 +56,38 @@ pub async fn settled(settings: &Settings) -> Vec<Disk> {
     }
 }
 
-/// Whether some bus finds its disks on its own time.
-fn has_slow_bus() -> bool {
-    let filled = |path: &str| std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
-    filled("/sys/class/scsi_host") || filled("/sys/class/nvme")
+/// How long the list of disks must be unchanged before it is complete.
+fn needed_quiet(root: &Root) -> Duration {
+    let slow = root
+        .names("sys/class/scsi_host")
+        .iter()
+        .filter_map(|host| root.text(&format!("sys/class/scsi_host/{host}/proc_name")))
+        .any(|driver| !PROMPT_HOSTS.contains(&driver.as_str()));
+    let nvme: Vec<Option<String>> =
+        root.names("sys/class/nvme").iter().map(|name| root.text(&format!("sys/class/nvme/{name}/state"))).collect();
+    if slow || nvme.iter().any(|state| state.as_deref() != Some("live")) {
+        SLOW_QUIET
+    } else if nvme.is_empty() {
+        Duration::ZERO
+    } else {
+        NVME_QUIET
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hw::recorded::tree;
+
+    #[test]
+    fn only_buses_that_come_late_are_waited_for() {
+        let (_dir, root) = tree(&[("sys/class/scsi_host/host0/proc_name", "ahci\n")]);
+        assert_eq!(needed_quiet(&root), Duration::ZERO);
+        let (_dir, root) = tree(&[("sys/class/nvme/nvme0/state", "live\n")]);
+        assert_eq!(needed_quiet(&root), NVME_QUIET);
+        let (_dir, root) = tree(&[("sys/class/nvme/nvme0/state", "connecting\n")]);
+        assert_eq!(needed_quiet(&root), SLOW_QUIET);
+        let (_dir, root) = tree(&[("sys/class/scsi_host/host0/proc_name", "mpt3sas\n")]);
+        assert_eq!(needed_quiet(&root), SLOW_QUIET);
+    }
 }

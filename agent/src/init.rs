@@ -122,11 +122,12 @@ fn drivers() {
     aliases.sort_by_key(|alias| !is_network(alias));
     let mut count = 0;
     for alias in &aliases {
-        count += modules.load_alias(alias);
-    }
-    if let Some(socket) = &uevents {
-        // What the drivers above brought to light (virtio and SCSI devices) must not wait for the list below.
-        count += drain_uevents(socket, &modules, MsgFlags::MSG_DONTWAIT);
+        let loaded = modules.load_alias(alias);
+        count += loaded;
+        if let Some(socket) = uevents.as_ref().filter(|_| loaded > 0) {
+            // What a driver brought to light (the card behind a virtio bus) comes before the next device.
+            count += drain_uevents(socket, &modules, MsgFlags::MSG_DONTWAIT);
+        }
     }
     for name in ALWAYS {
         count += modules.load(name);
