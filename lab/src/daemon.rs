@@ -153,6 +153,6 @@ impl Daemon {
 
 fn spawn(binary: &Path, config: &Path, log: &Path) -> Result<Guarded> {
     let mut serve = command(&binary.display().to_string());
-    serve.args(["serve", "--config"]).arg(config).env("NO_COLOR", "1");
+    serve.args(["serve", "--config"]).arg(config).env("NO_COLOR", "1").env("RUST_BACKTRACE", "0");
     Guarded::start(&mut serve, log)
 }

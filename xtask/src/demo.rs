@@ -17,6 +17,7 @@ use bessemer_lab::life::{Driver, Life, Order};
 use bessemer_lab::machines::{Firmware, MachineSpec};
 use bessemer_lab::netns::ADDRESS;
 use bessemer_lab::operator::Operator;
+use bessemer_lab::postgres::Postgres;
 use bessemer_lab::{Bench, Lab, enter, setup, tool};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
@@ -39,6 +40,12 @@ pub(crate) struct DemoArgs {
     /// Run only the machine of this name (`bios` or `uefi`)
     #[arg(long)]
     only: Option<String>,
+    /// Keep the daemon's data in a private PostgreSQL instead of SQLite
+    #[arg(long)]
+    postgres: bool,
+    /// Let cleaning overwrite whole disks (minutes) instead of what tells their content
+    #[arg(long)]
+    overwrite: bool,
     /// Build nothing: take the programs and the ramdisk as they are
     #[arg(long)]
     reuse: bool,
@@ -109,7 +116,14 @@ fn inside(lab: &Lab, args: &DemoArgs) -> Result<()> {
         .map(|((name, firmware), index)| MachineSpec::usual(name, index, firmware))
         .collect();
     ensure!(!specs.is_empty(), "there is no machine of that name: bios, uefi");
-    let settings = Settings { kernel: kernel.clone(), ramdisk: initrd.clone(), ..Settings::default() };
+    let postgres = args.postgres.then(Postgres::start).transpose()?;
+    let settings = Settings {
+        kernel: kernel.clone(),
+        ramdisk: initrd.clone(),
+        database: postgres.as_ref().map(Postgres::url),
+        overwrite_disks: args.overwrite,
+        ..Settings::default()
+    };
     let config = settings.write(lab)?;
     let (daemon, bench) = std::thread::scope(|scope| {
         let bench = scope.spawn(|| Bench::start(lab, &specs));
@@ -135,6 +149,9 @@ fn inside(lab: &Lab, args: &DemoArgs) -> Result<()> {
             .map(|(machine, order)| {
                 let driver = if machine.spec.firmware == Firmware::Bios { Driver::Ipmi } else { Driver::Redfish };
                 let mut life = Life::new(&bench, machine, &operator, driver);
+                if args.overwrite {
+                    life.limit *= 5;
+                }
                 scope.spawn(move || {
                     let result = life.whole(order);
                     if let Err(error) = &result {

@@ -76,6 +76,11 @@ pub(crate) fn test(all: bool) -> Result<()> {
     lint(&mut steps, all);
     steps.counted("tests of all crates", || tests(all));
     steps.step("one life on two machines", || demo::as_child(&[]));
+    if all {
+        steps.step("the same by python-ironicclient", || demo::as_child(&["--reuse", "--by", "ironic-client"]));
+        steps
+            .step("the same on PostgreSQL, disks overwritten", || demo::as_child(&["--reuse", "--by", "api", "--postgres", "--overwrite"]));
+    }
     steps.finish()
 }
 
