@@ -157,12 +157,13 @@ async fn a_missing_checksum_is_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_image_larger_than_the_disk_is_refused_before_the_disk_is_touched() {
-    let image = noise(9 * MIB, 5);
+    let image = noise(48 * MIB, 5);
     let (result, disk, server) = write_to_file(8 * MIB, image.clone(), &sha256(&image), "raw", Faults::default()).await;
     let error = result.unwrap_err();
     assert!(matches!(error, ImageError::TooLarge { at_least: false, .. }), "{error}");
     assert!(disk.iter().all(|b| *b == 0xa5), "the disk was touched");
-    assert!(server.served() < 9 * MIB as u64);
+    // Only what was on its way is lost.
+    assert!(server.served() < image.len() as u64);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -374,4 +375,69 @@ async fn a_disk_in_use_is_refused() {
     run("umount", &[mount.to_str().unwrap()]);
     let error = result.unwrap_err().to_string();
     assert!(error.contains("mounted"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_private_ca_is_trusted_when_given_and_an_unknown_one_is_refused_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = old_disk(dir.path(), 8 * MIB as u64);
+    let image = noise(2 * MIB, 18);
+    let (server, ca) = Server::start_tls(image.clone(), Faults::default()).await;
+    let url = format!("https://{}/a.img", server.address);
+    let started = Instant::now();
+    let error = write_image(request(&file, &url, &sha256(&image), "raw"), progress()).await.unwrap_err().to_string();
+    assert!(error.contains("certificate") && error.contains("ipa-insecure"), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(2), "no use in trying again");
+    let mut trusting = request(&file, &url, &sha256(&image), "raw");
+    trusting.http.ca_pem = Some(ca);
+    write_image(trusting, progress()).await.unwrap();
+    let mut careless = request(&file, &url, &sha256(&image), "raw");
+    careless.http.insecure = true;
+    write_image(careless, progress()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_is_used_except_for_hosts_that_are_excepted() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = old_disk(dir.path(), 8 * MIB as u64);
+    let image = noise(2 * MIB, 19);
+    let proxy = Server::start(image.clone(), Faults::default()).await;
+    let mut proxied = request(&file, "http://images.invalid/a.img", &sha256(&image), "raw");
+    proxied.http.proxies.insert("http".into(), proxy.url(""));
+    write_image(proxied, progress()).await.unwrap();
+    let direct = Server::start(image.clone(), Faults::default()).await;
+    let mut excepted = request(&file, &direct.url("a.img"), &sha256(&image), "raw");
+    excepted.http.proxies.insert("http".into(), proxy.url(""));
+    excepted.http.no_proxy = Some("example.org,127.0.0.1".into());
+    write_image(excepted, progress()).await.unwrap();
+    assert_eq!((proxy.served(), direct.served()), (image.len() as u64, image.len() as u64));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_with_large_sectors_takes_an_image_that_ends_inside_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = old_disk(dir.path(), 24 * MIB as u64);
+    let Some(disk) = Loop::attach(&file, &["--sector-size", "4096"]) else { return };
+    let image = sparse(18 * MIB + 512 * 3, 20);
+    let server = Server::start(image.clone(), Faults::default()).await;
+    write_image(request(&disk.device, &server.url("a.img"), &sha256(&image), "raw"), progress()).await.unwrap();
+    drop(disk);
+    assert!(std::fs::read(&file).unwrap()[..image.len()] == image);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_in_a_foreign_format_is_refused_before_the_disk_is_touched() {
+    let mut vmdk = noise(2 * MIB, 21);
+    vmdk[..4].copy_from_slice(b"KDMV");
+    let mut iso = noise(2 * MIB, 22);
+    iso[0x8001..0x8006].copy_from_slice(b"CD001");
+    let mut hidden = vec![0; 2 * MIB];
+    hidden[..8].copy_from_slice(b"QFI\xfb\0\0\0\x03");
+    let packed = compress("gzip", &[], &hidden);
+    for (body, word) in [(vmdk, "vmdk"), (iso, "iso"), (hidden, "qcow2"), (packed, "qcow2"), (Vec::new(), "empty")] {
+        let (result, disk, _server) = write_to_file(8 * MIB, body.clone(), &sha256(&body), "raw", Faults::default()).await;
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains(word), "{word}: {error}");
+        assert!(disk.iter().all(|b| *b == 0xa5), "{word}: the disk was touched");
+    }
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 use bessemer_agent::image::request::ImageSettings;
 use bessemer_agent::image::{ImageInfo, WriteImageRequest};
 use sha2::Digest as _;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 /// How the server behaves.
 #[derive(Default)]
@@ -53,7 +53,21 @@ impl Server {
         Self::start_at("127.0.0.1:0", body, faults).await
     }
 
+    /// Over TLS with a certificate of its own authority, whose PEM is given back.
+    pub async fn start_tls(body: Vec<u8>, faults: Faults) -> (Self, Vec<u8>) {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let key = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+        let private = rustls::pki_types::PrivateKeyDer::try_from(key.signing_key.serialize_der()).unwrap();
+        let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(vec![key.cert.der().clone()], private).unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        (Self::serve("127.0.0.1:0", body, faults, Some(acceptor)).await, key.cert.pem().into_bytes())
+    }
+
     pub async fn start_at(address: &str, body: Vec<u8>, faults: Faults) -> Self {
+        Self::serve(address, body, faults, None).await
+    }
+
+    async fn serve(address: &str, body: Vec<u8>, faults: Faults, tls: Option<tokio_rustls::TlsAcceptor>) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (served, requests) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
@@ -65,8 +79,15 @@ impl Server {
             while let Ok((stream, _)) = listener.accept().await {
                 let (served, requests, faults) = shared.clone();
                 let body = Arc::clone(&body);
+                let tls = tls.clone();
                 connections.spawn(async move {
-                    let _ = connection(stream, &body, &faults, &served, &requests).await;
+                    let _ = match tls {
+                        None => connection(stream, &body, &faults, &served, &requests).await,
+                        Some(tls) => match tls.accept(stream).await {
+                            Ok(stream) => connection(stream, &body, &faults, &served, &requests).await,
+                            Err(_) => Ok(()),
+                        },
+                    };
                 });
             }
         });
@@ -82,7 +103,13 @@ impl Server {
     }
 }
 
-async fn connection(mut stream: TcpStream, body: &[u8], faults: &Faults, served: &AtomicU64, requests: &AtomicU64) -> std::io::Result<()> {
+async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    body: &[u8],
+    faults: &Faults,
+    served: &AtomicU64,
+    requests: &AtomicU64,
+) -> std::io::Result<()> {
     loop {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
