@@ -151,6 +151,14 @@ pub const OPTIONS: &[Opt] = &[
         "",
         "Priority of the clean step erase_devices_metadata. Default: the agent's (99).",
     ),
+    o("deploy", "shim_path", Text, "/usr/lib/shim/shimx64.efi.signed", "Signed first-stage loader put on virtual media."),
+    o(
+        "deploy",
+        "grub_path",
+        Text,
+        "/usr/lib/grub/x86_64-efi-signed/gcdx64.efi.signed",
+        "The GRUB that it loads: one that looks for its configuration on removable media.",
+    ),
     o("deploy", "power_off_after_deploy_failure", Bool, "true", "Whether a node whose deployment failed is powered off."),
     o(
         "deploy",
