@@ -104,12 +104,7 @@ mod tests {
             id: "1".into(),
             command_name: "sync".into(),
             command_status: CommandStatus::CleanVersionMismatch,
-            command_error: Some(CommandError {
-                kind: "CleaningError".into(),
-                code: 500,
-                message: "m".into(),
-                details: "d".into(),
-            }),
+            command_error: Some(CommandError { kind: "CleaningError".into(), code: 500, message: "m".into(), details: "d".into() }),
             command_result: None,
         };
         assert_eq!(

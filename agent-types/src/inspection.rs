@@ -41,8 +41,6 @@ pub struct InspectionReply {
 impl InspectionReply {
     /// The node's id, be it at the top or within `node`.
     pub fn node_uuid(&self) -> Option<&str> {
-        self.uuid
-            .as_deref()
-            .or_else(|| self.rest.get("node")?.get("uuid")?.as_str())
+        self.uuid.as_deref().or_else(|| self.rest.get("node")?.get("uuid")?.as_str())
     }
 }

@@ -56,10 +56,7 @@ impl fmt::Debug for LookupConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LookupConfig")
             .field("heartbeat_timeout", &self.heartbeat_timeout)
-            .field(
-                "agent_token",
-                &self.agent_token.as_ref().map(|_| "<redacted>"),
-            )
+            .field("agent_token", &self.agent_token.as_ref().map(|_| "<redacted>"))
             .finish_non_exhaustive()
     }
 }
@@ -90,10 +87,7 @@ impl fmt::Debug for Heartbeat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Heartbeat")
             .field("callback_url", &self.callback_url)
-            .field(
-                "agent_token",
-                &self.agent_token.as_ref().map(|_| "<redacted>"),
-            )
+            .field("agent_token", &self.agent_token.as_ref().map(|_| "<redacted>"))
             .field("agent_version", &self.agent_version)
             .finish_non_exhaustive()
     }
@@ -115,9 +109,7 @@ mod tests {
 
     #[test]
     fn tokens_stay_out_of_debug_output() {
-        let config: LookupConfig =
-            serde_json::from_value(json!({"heartbeat_timeout": 1, "agent_token": "hunter2"}))
-                .unwrap();
+        let config: LookupConfig = serde_json::from_value(json!({"heartbeat_timeout": 1, "agent_token": "hunter2"})).unwrap();
         assert!(!format!("{config:?}").contains("hunter2"));
     }
 
@@ -131,9 +123,6 @@ mod tests {
             agent_status: None,
             agent_status_message: None,
         };
-        assert_eq!(
-            serde_json::to_value(&beat).unwrap(),
-            json!({"callback_url": "https://192.0.2.1:9999"})
-        );
+        assert_eq!(serde_json::to_value(&beat).unwrap(), json!({"callback_url": "https://192.0.2.1:9999"}));
     }
 }

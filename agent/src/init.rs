@@ -20,7 +20,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// State that the agent keeps across its own crashes.
 pub const STATE_DIR: &str = "/run/bessemer";
@@ -28,6 +28,8 @@ pub const STATE_DIR: &str = "/run/bessemer";
 pub const LAST_WORDS: &str = "/run/bessemer/last-words";
 
 const MAX_CRASHES: u32 = 3;
+/// An agent that lived this long begins the count anew.
+const LONG_LIFE: Duration = Duration::from_secs(600);
 const LAST_WORDS_LEN: usize = 4096;
 
 /// Modules that no device alias asks for.
@@ -56,6 +58,7 @@ pub fn run() -> ! {
     thread::spawn(|| drop(fs::File::open("/dev/random").and_then(|mut file| file.read_exact(&mut [0]))));
     let words = Arc::new(Mutex::new(VecDeque::new()));
     let mut crashes = 0;
+    let mut started = Instant::now();
     let mut child = start_agent(&words);
     loop {
         match signals.wait() {
@@ -72,8 +75,10 @@ pub fn run() -> ! {
                 _ => continue,
             };
             if Some(ended.0) == child {
-                crashes += 1;
+                // Three in a row mean that another start will not help; one a day does not.
+                crashes = if started.elapsed() > LONG_LIFE { 1 } else { crashes + 1 };
                 bury(&words, crashes, &ended.1);
+                started = Instant::now();
                 child = start_agent(&words);
             }
         }

@@ -42,12 +42,13 @@ pub async fn ramdisk() -> Result<(), RunError> {
 pub async fn agent(settings: Settings, network: Option<Network>) -> Result<(), RunError> {
     let agent = Agent::new(settings);
     let settings = &agent.settings;
-    let listener = server::listen(settings.listen_host.as_deref(), settings.listen_port)
-        .await
-        .map_err(|e| RunError::Listen(settings.listen_port, e))?;
     if let Some(network) = &network {
         network.wait_online(settings.dhcp_wait.max(Duration::from_secs(1))).await;
     }
+    // Not before there is an address: ipa-listen-host may name it.
+    let listener = server::listen(settings.listen_host.as_deref(), settings.listen_port)
+        .await
+        .map_err(|e| RunError::Listen(settings.listen_port, e))?;
     if !settings.hardware_delay.is_zero() {
         tokio::time::sleep(settings.hardware_delay).await;
     }
