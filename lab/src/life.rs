@@ -136,7 +136,9 @@ impl<'a> Life<'a> {
         self.banner = seen.get(at..).unwrap_or_default().trim().to_owned();
         if order.shows_config_drive {
             let ready = self.bench.wait_for(self.machine, "TEST-IMAGE READY", mark, self.limit)?;
-            self.banner = ready.get(at..).unwrap_or_default().trim().to_owned();
+            let text = ready.get(at..).unwrap_or_default();
+            let end = text.find("TEST-IMAGE READY").and_then(|end| Some(end + text.get(end..)?.find('\n')?));
+            self.banner = text.get(..end.unwrap_or(text.len())).unwrap_or_default().trim().to_owned();
             for wanted in ["CONFIG-DRIVE found", &token, "#!/bin/sh"] {
                 ensure!(ready.contains(wanted), "the console does not show `{wanted}`:\n{}", self.banner);
             }
