@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
@@ -11,6 +12,7 @@ use tempfile::TempDir;
 use crate::enter;
 use crate::tool::{self, Guarded, command, run};
 
+const PREFIX: &str = "bessemer-pg-";
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A running server; ended and removed on drop.
@@ -19,6 +21,7 @@ pub struct Postgres {
     process: Guarded,
     programs: PathBuf,
     folder: TempDir,
+    _stop: Sender<()>,
 }
 
 impl Postgres {
@@ -26,7 +29,9 @@ impl Postgres {
     /// it as user `postgres`, as it refuses to run as root.
     pub fn start() -> Result<Self> {
         let programs = programs()?;
-        let folder = tempfile::Builder::new().prefix("bessemer-pg-").tempdir_in(enter::root())?;
+        sweep();
+        let prefix = format!("{PREFIX}{}-", std::process::id());
+        let folder = tempfile::Builder::new().prefix(&prefix).tempdir_in(enter::root())?;
         if let Some(user) = unprivileged()? {
             std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700))?;
             nix::unistd::chown(folder.path(), Some(user.uid), Some(user.gid))?;
@@ -41,8 +46,9 @@ impl Postgres {
             serve.args(["-c", setting]);
         }
         let log = folder.path().join("log");
-        let process = Guarded::start(serve.current_dir(folder.path()), &log)?;
-        let server = Self { process, programs, folder };
+        serve.current_dir(folder.path());
+        let (process, stop) = spawn_bound(serve, log.clone())?;
+        let server = Self { process, programs, folder, _stop: stop };
         let ready = || server.psql("template1", "SELECT 1").is_ok();
         tool::until("PostgreSQL answering", LIMIT, ready)
             .map_err(|error| anyhow!("{error}; its log ends: {}", tool::log_tail(&log, 10)))?;
@@ -91,6 +97,31 @@ impl Drop for Postgres {
     }
 }
 
+/// Starts the server from a thread of its own that lives as long as this process: `setpriv` binds
+/// the server's life to the thread that started it, so that it ends with a test process that is
+/// killed or that never drops its server (a static). Dropping the sender ends the thread.
+fn spawn_bound(mut serve: Command, log: PathBuf) -> Result<(Guarded, Sender<()>)> {
+    let (send_process, process) = channel();
+    let (stop, stopped) = channel::<()>();
+    std::thread::spawn(move || {
+        let _ = send_process.send(Guarded::start(&mut serve, &log));
+        let _ = stopped.recv();
+    });
+    let process = process.recv().context("the thread that starts PostgreSQL died")??;
+    Ok((process, stop))
+}
+
+/// Removes folders of servers whose maker no longer runs.
+fn sweep() {
+    for entry in std::fs::read_dir(enter::root()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let maker = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next()?.parse::<u32>().ok());
+        if maker.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 fn programs() -> Result<PathBuf> {
     let newest = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()
@@ -110,10 +141,12 @@ fn unprivileged() -> Result<Option<nix::unistd::User>> {
 }
 
 fn as_user(program: &Path) -> Result<Command> {
-    let Some(user) = unprivileged()? else { return Ok(command(&program.display().to_string())) };
     let mut wrapped = command("setpriv");
-    wrapped.args(["--reuid", &user.uid.to_string(), "--regid", &user.gid.to_string(), "--clear-groups", "--"]);
-    wrapped.arg(program);
+    if let Some(user) = unprivileged()? {
+        wrapped.args(["--reuid", &user.uid.to_string(), "--regid", &user.gid.to_string(), "--clear-groups", "setpriv"]);
+    }
+    // Apart from the change of user, which would undo it.
+    wrapped.args(["--pdeathsig", "QUIT"]).arg(program);
     Ok(wrapped)
 }
 
