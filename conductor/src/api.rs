@@ -46,7 +46,7 @@ impl ConductorApi for LocalConductor {
         loop {
             let node = self.node(id).await?;
             let state = node.status.provision_state;
-            if node.spec.disable_power_off && matches!(change, PowerChange::Off | PowerChange::SoftOff) {
+            if node.keeps_power() && matches!(change, PowerChange::Off | PowerChange::SoftOff) {
                 return Err(Fault::new(
                     FaultKind::PowerStateFailure,
                     format!("node {id} has disable_power_off set: it cannot be powered off"),

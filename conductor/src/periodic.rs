@@ -82,7 +82,7 @@ async fn sync_one(core: &Arc<Core>, id: NodeId, failures: &Failures) {
         failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         return;
     }
-    let force = core.config.force_power_state_during_sync && !node.spec.disable_power_off && node.status.power_state.is_some();
+    let force = core.config.force_power_state_during_sync && !node.keeps_power() && node.status.power_state.is_some();
     if !force {
         write(core, &node, NodeChange { power_state: Some(Some(state)), ..Default::default() }, None).await;
         return;

@@ -43,8 +43,9 @@ use Kind::{Bool, Int, List, Seconds, Text};
 
 /// The table.
 pub const OPTIONS: &[Opt] = &[
-    o("DEFAULT", "auth_strategy", Text, "noauth", "Who may call the API. Built: `noauth` (everybody)."),
+    o("DEFAULT", "auth_strategy", Text, "noauth", "Who may call the API: `noauth` (everybody) or `http_basic` (users of a file)."),
     o("DEFAULT", "host", Text, "", "Unique name of this conductor. Default: the machine's host name."),
+    o("DEFAULT", "http_basic_auth_user_file", Text, "/etc/bessemer/htpasswd", "Users of `http_basic`: name:bcrypt digest, one per line."),
     o("DEFAULT", "default_resource_class", Text, "", "`resource_class` of new nodes that name none."),
     o("DEFAULT", "default_conductor_group", Text, "", "`conductor_group` of new nodes that name none."),
     o("DEFAULT", "enabled_hardware_types", List, "ipmi,redfish", "Hardware types that nodes may have as their `driver`."),
@@ -160,6 +161,8 @@ pub const OPTIONS: &[Opt] = &[
         "The GRUB that it loads: one that looks for its configuration on removable media.",
     ),
     o("deploy", "power_off_after_deploy_failure", Bool, "true", "Whether a node whose deployment failed is powered off."),
+    o("deploy", "shim_path", Text, "/usr/lib/shim/shimx64.efi.signed", "Signed first-stage loader for booting from virtual media."),
+    o("deploy", "grub_path", Text, "/usr/lib/grub/x86_64-efi-signed/gcdx64.efi.signed", "Signed GRUB for booting from virtual media."),
     o(
         "deploy",
         "external_callback_url",
@@ -183,6 +186,16 @@ pub const OPTIONS: &[Opt] = &[
     o("pxe", "tftp_port", Int, "69", "UDP port of the TFTP service."),
     o("pxe", "tftp_root", List, "/usr/lib/ipxe", "Folders of boot programs (undionly.kpxe, snponly.efi), searched in this order."),
     o("pxe", "kernel_append_params", Text, "nofb vga=normal", "Further kernel parameters of the ramdisk."),
+    o("redfish", "connection_attempts", Int, "5", "Tries of a request that may be repeated."),
+    o("redfish", "connection_retry_interval", Seconds, "4", "Pause between tries."),
+    o("redfish", "connect_timeout", Seconds, "30", "Longest wait for a connection to a BMC."),
+    o("redfish", "read_timeout", Seconds, "60", "Longest wait for a BMC's answer."),
+    o("redfish", "auth_type", Text, "auto", "auto (session, else basic), session, basic or none."),
+    o("redfish", "verify_ca", Text, "", "CA file or folder for BMC certificates. Default: the system's."),
+    o("ipmi", "command_retry_timeout", Seconds, "60", "Longest time for one IPMI command with all its retries."),
+    o("ipmi", "min_command_interval", Seconds, "0.05", "Least time between two commands to one BMC."),
+    o("ipmi", "cipher_suite_versions", List, "17,3", "Cipher suites to try, in this order."),
+    o("ipmi", "disable_boot_timeout", Bool, "true", "Whether the BMC is told not to forget the boot device after 60 s."),
     o("inspector", "power_off", Bool, "true", "Whether machines are powered off after inspection."),
     o("inspector", "add_ports", Text, "pxe", "Cards that get a port: pxe, active, all or disabled."),
     o("auto_discovery", "enabled", Bool, "false", "Whether unknown machines are answered and enrolled."),
@@ -304,7 +317,6 @@ impl Options {
     /// The value, or the default.
     #[must_use]
     pub fn text(&self, section: &'static str, key: &'static str) -> String {
-        debug_assert!(find(section, key).is_some(), "[{section}] {key} stands in the table");
         self.values.get(&(section, key)).cloned().unwrap_or_else(|| find(section, key).map_or_else(String::new, |o| o.default.to_owned()))
     }
     /// The value, or `None` when it is empty.

@@ -12,6 +12,8 @@ use bessemer_conductor::{Conductor, ConductorConfig, Core, boot_source::StoreBoo
 use bessemer_db::{OpenOptions, SealKey, Store, Synchronous};
 use bessemer_drivers::{
     fake::{FakeBehaviour, FakeHardware},
+    ipmi::{IpmiDriver, IpmiPool, IpmiSettings},
+    redfish::{AuthType, PoolConfig, RedfishPool, Verify, iface::RedfishInterfaces},
     registry::Registry,
 };
 use bessemer_model::clock::SystemClock;
@@ -52,7 +54,8 @@ pub async fn serve(options: Options) -> Result<()> {
         config.api_url = u;
     }
     let http = reqwest_client()?;
-    let core = Core::new(config, store.clone(), registry(&options), Arc::new(SystemClock), http.clone());
+    let bmcs = Bmcs::new(&options)?;
+    let core = Core::new(config, store.clone(), bmcs.registry(&options), Arc::new(SystemClock), http.clone());
     let conductor = Conductor::start(Arc::clone(&core)).await.context("the conductor cannot start")?;
 
     let stop = CancellationToken::new();
@@ -66,10 +69,13 @@ pub async fn serve(options: Options) -> Result<()> {
             program_dirs: options.list("pxe", "tftp_root").into_iter().map(PathBuf::from).collect(),
             ..BootConfig::default()
         };
-        boot = Some(BootServices::start(boot_config, Arc::new(source), stop.clone()).context("the boot services cannot start")?);
+        let extras = bessemer_pxe::service::Extras { http_client: Some(http.clone()), ..Default::default() };
+        boot =
+            Some(BootServices::start_with(boot_config, Arc::new(source), stop.clone(), extras).context("the boot services cannot start")?);
     }
 
-    let router = ironic_api::router(api_config(&options, drivers), store, conductor.api());
+    let router = ironic_api::router(api_config(&options, drivers)?, store, conductor.api());
+    let idle = tokio::spawn(bmcs.clone().close_idle());
     tracing::info!(address = %listener.local_addr().unwrap_or(listen), "API ready");
     let signal = stop_signal();
     let server = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>());
@@ -82,6 +88,9 @@ pub async fn serve(options: Options) -> Result<()> {
         b.stop().await;
     }
     conductor.shutdown(GRACE).await;
+    idle.abort();
+    // Sessions that are left open count against the BMC's few.
+    let _ = tokio::time::timeout(GRACE, bmcs.close()).await;
     Ok(())
 }
 
@@ -118,22 +127,65 @@ async fn open_store(options: &Options, state_dir: &std::path::Path) -> Result<St
     Ok(store)
 }
 
-fn registry(options: &Options) -> Registry {
-    let delays = ["power", "management", "deploy", "bios", "raid", "firmware", "inspect", "vendor", "rescue"];
-    let delays = delays
-        .into_iter()
-        .filter_map(|i| {
-            let key = crate::options::OPTIONS.iter().find(|o| o.section == "fake" && o.key == format!("{i}_delay"))?.key;
-            Some((i.to_owned(), options.seconds("fake", key).as_secs_f64()))
-        })
-        .collect();
-    let fake = FakeHardware::new(FakeBehaviour { delays });
-    let mut r = Registry::with_fake(&fake);
-    let ipmi = bessemer_drivers::ipmi::IpmiDriver::new(bessemer_drivers::ipmi::IpmiPool::default(), Default::default());
-    bessemer_drivers::ipmi::register(&mut r, &ipmi);
-    let redfish = bessemer_drivers::redfish::RedfishPool::new(Default::default());
-    bessemer_drivers::redfish::iface::RedfishInterfaces::new(Arc::new(redfish)).register(&mut r);
-    r
+/// The connections to BMCs that all drivers share.
+#[derive(Clone)]
+struct Bmcs {
+    redfish: Arc<RedfishPool>,
+    ipmi: Arc<IpmiDriver>,
+}
+
+impl Bmcs {
+    fn new(o: &Options) -> Result<Self> {
+        let auth_type = match o.text("redfish", "auth_type").as_str() {
+            "auto" => AuthType::Auto,
+            "session" => AuthType::Session,
+            "basic" => AuthType::Basic,
+            "none" => AuthType::None,
+            other => return Err(anyhow!("[redfish] auth_type = '{other}': write auto, session, basic or none")),
+        };
+        let redfish = PoolConfig {
+            attempts: u32::try_from(o.int("redfish", "connection_attempts")).unwrap_or(5).max(1),
+            retry_interval: o.seconds("redfish", "connection_retry_interval"),
+            connect_timeout: o.seconds("redfish", "connect_timeout"),
+            read_timeout: o.seconds("redfish", "read_timeout"),
+            auth_type,
+            verify_ca: o.given("redfish", "verify_ca").map_or(Verify::System, Verify::Ca),
+            ..PoolConfig::default()
+        };
+        let suites = o.list("ipmi", "cipher_suite_versions").iter().map(|s| s.parse()).collect::<Result<Vec<u8>, _>>();
+        let ipmi = IpmiSettings {
+            command_retry_timeout: o.seconds("ipmi", "command_retry_timeout"),
+            min_command_interval: o.seconds("ipmi", "min_command_interval"),
+            cipher_suite_versions: suites.context("[ipmi] cipher_suite_versions")?,
+            disable_boot_timeout: o.flag("ipmi", "disable_boot_timeout"),
+            ..IpmiSettings::default()
+        };
+        Ok(Self { redfish: Arc::new(RedfishPool::new(redfish)), ipmi: IpmiDriver::new(IpmiPool::default(), ipmi) })
+    }
+
+    fn registry(&self, options: &Options) -> Registry {
+        let mut r = Registry::with_fake(&FakeHardware::new(FakeBehaviour { delays: fake_delays(options) }));
+        bessemer_drivers::ipmi::register(&mut r, &self.ipmi);
+        RedfishInterfaces::new(Arc::clone(&self.redfish)).register(&mut r);
+        r
+    }
+
+    async fn close_idle(self) {
+        loop {
+            tokio::time::sleep(Duration::from_secs(120)).await;
+            self.redfish.close_idle(Duration::from_secs(300)).await;
+        }
+    }
+
+    async fn close(&self) {
+        self.redfish.close().await;
+        self.ipmi.pool().close().await;
+    }
+}
+
+fn fake_delays(options: &Options) -> std::collections::HashMap<String, f64> {
+    let options_of_fake = crate::options::OPTIONS.iter().filter(|o| o.section == "fake");
+    options_of_fake.filter_map(|o| Some((o.key.strip_suffix("_delay")?.to_owned(), options.seconds("fake", o.key).as_secs_f64()))).collect()
 }
 
 fn host_name() -> String {
@@ -196,8 +248,14 @@ fn conductor_config(o: &Options, state_dir: &std::path::Path) -> ConductorConfig
     }
 }
 
-fn api_config(o: &Options, hardware: std::collections::BTreeMap<String, bessemer_model::conductor::DriverOffer>) -> ironic_api::ApiConfig {
-    ironic_api::ApiConfig {
+fn api_config(
+    o: &Options,
+    hardware: std::collections::BTreeMap<String, bessemer_model::conductor::DriverOffer>,
+) -> Result<ironic_api::ApiConfig> {
+    let users = PathBuf::from(o.text("DEFAULT", "http_basic_auth_user_file"));
+    let auth = ironic_api::AuthStrategy::from_option(&o.text("DEFAULT", "auth_strategy"), &users).context("[DEFAULT] auth_strategy")?;
+    Ok(ironic_api::ApiConfig {
+        auth,
         public_endpoint: o.given("api", "public_endpoint"),
         max_limit: u32::try_from(o.int("api", "max_limit")).unwrap_or(1000).max(1),
         hardware,
@@ -210,7 +268,7 @@ fn api_config(o: &Options, hardware: std::collections::BTreeMap<String, bessemer
         disallow_service_steps: o.list("api", "disallow_service_steps"),
         disallowed_enrollment_boot_modes: o.list("api", "disallowed_enrollment_boot_modes"),
         ..ironic_api::ApiConfig::default()
-    }
+    })
 }
 
 /// The first IPv4 address and network of an interface.

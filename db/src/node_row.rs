@@ -199,7 +199,7 @@ fn spec_from(c: &mut Cols<'_>) -> Result<NodeSpec> {
         network_data: c.map("network_data")?,
         shard: c.opt_text()?,
         parent_node: c.opt_parsed("parent_node")?,
-        disable_power_off: c.bool()?,
+        disable_power_off: c.opt_bool()?,
         maintenance: c.bool()?,
         maintenance_reason: c.opt_text()?,
         fault: c.opt_named("fault", NodeFault::parse)?,

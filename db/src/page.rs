@@ -113,6 +113,7 @@ impl Listing {
 
 /// A LIKE pattern that finds `text` anywhere, for `LIKE … ESCAPE '!'` over lower-cased columns.
 pub(crate) fn contains(text: &str) -> String {
-    let quoted = text.to_ascii_lowercase().replace('!', "!!").replace('%', "!%").replace('_', "!_");
+    // `%` and `_` keep their meaning: the filter is SQL LIKE in the contract.
+    let quoted = text.to_ascii_lowercase().replace('!', "!!");
     format!("%{quoted}%")
 }

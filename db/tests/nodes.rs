@@ -38,7 +38,7 @@ fn full_spec() -> NodeSpec {
         network_data: map(serde_json::json!({"links": []})),
         shard: Some("s".into()),
         parent_node: Some(bessemer_model::ids::NodeId::random()),
-        disable_power_off: true,
+        disable_power_off: Some(true),
         maintenance: true,
         maintenance_reason: Some("m".into()),
         fault: Some(NodeFault::CleanFailure),

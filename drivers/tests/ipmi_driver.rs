@@ -83,7 +83,7 @@ async fn a_node_that_must_not_lose_power_is_reset_instead() {
     let b = bmc(IpmiBmcConfig::default()).await;
     b.machine().assume_power(MachinePower::On);
     let mut n = node(&info(&b));
-    n.spec.disable_power_off = true;
+    n.spec.disable_power_off = Some(true);
     IpmiPower(driver()).set(&cx(&n), PowerChange::Reboot, WAIT).await.unwrap();
     assert_eq!(asked(&b), [PowerAction::Reset]);
 }

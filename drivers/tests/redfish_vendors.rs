@@ -221,7 +221,7 @@ async fn a_machine_that_must_not_lose_power_is_restarted_without_off() {
     machine.assume_power(Power::On);
     let bmc = RedfishBmc::start(RedfishConfig::new(machine.clone())).await.unwrap();
     let mut node = node(&info(&bmc));
-    node.spec.disable_power_off = true;
+    node.spec.disable_power_off = Some(true);
     let redfish = RedfishInterfaces::new(std::sync::Arc::new(RedfishPool::new(quick())));
     let cx = DriverCx { node: &node, deadline: Duration::from_secs(30) };
     redfish.set(&cx, PowerChange::Reboot, Duration::from_secs(5)).await.unwrap();

@@ -31,7 +31,7 @@ CREATE TABLE IF NOT EXISTS nodes (
     network_data TEXT COLLATE "C" NOT NULL,
     shard TEXT COLLATE "C",
     parent_node TEXT COLLATE "C",
-    disable_power_off BOOLEAN NOT NULL,
+    disable_power_off BOOLEAN,
     maintenance BOOLEAN NOT NULL,
     maintenance_reason TEXT COLLATE "C",
     fault TEXT COLLATE "C",

@@ -31,7 +31,7 @@ CREATE TABLE IF NOT EXISTS nodes (
     network_data TEXT NOT NULL,
     shard TEXT,
     parent_node TEXT,
-    disable_power_off BOOLEAN NOT NULL,
+    disable_power_off BOOLEAN,
     maintenance BOOLEAN NOT NULL,
     maintenance_reason TEXT,
     fault TEXT,

@@ -95,7 +95,8 @@ pub struct NodeSpec {
     pub network_data: JsonMap,
     pub shard: Option<String>,
     pub parent_node: Option<NodeId>,
-    pub disable_power_off: bool,
+    /// `None` after a patch removed it; means the same as `Some(false)`.
+    pub disable_power_off: Option<bool>,
     pub maintenance: bool,
     pub maintenance_reason: Option<String>,
     /// Why the program itself set maintenance; cleared with it.
@@ -210,6 +211,12 @@ impl Node {
             Json::Number(n) => Some(n.to_string()),
             _ => None,
         }
+    }
+
+    /// Whether the machine must never be powered off.
+    #[must_use]
+    pub fn keeps_power(&self) -> bool {
+        self.spec.disable_power_off == Some(true)
     }
 
     /// A capability of `properties/capabilities` (`k:v,k:v` or an object).

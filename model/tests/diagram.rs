@@ -9,7 +9,8 @@ const BEGIN: &str = "<!-- generated from the transition table: BESSEMER_UPDATE_D
 
 /// Everything below the marker.
 fn generated() -> String {
-    let mut out = format!("```mermaid\n{}```\n\n## States\n\n| State | Kind | Target unless asked otherwise |\n|---|---|---|\n", diagram_mermaid());
+    let mut out =
+        format!("```mermaid\n{}```\n\n## States\n\n| State | Kind | Target unless asked otherwise |\n|---|---|---|\n", diagram_mermaid());
     for s in ProvisionState::ALL {
         let kind = match s.class() {
             StateClass::Stable => "rests",

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// How often a running command is asked after when no heartbeat wakes the flow.
-const POLL: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_secs(2);
 
 /// A client for the node's agent.
 pub(crate) async fn client(t: &Task) -> Result<AgentClient, StepError> {
@@ -137,10 +137,14 @@ pub(crate) async fn run_step(t: &mut Task, step: &Step, entry: &Entry) -> Result
         CommandStatus::Running => {
             // It speaks and it works: the time to wait begins anew.
             t.flow.deadline = Some(t.now().after(callback_timeout(t))).filter(|_| !callback_timeout(t).is_zero());
+            // For people who watch: an agent that does not tell is no error.
+            if let Ok(progress) = agent.progress().await {
+                t.internal_info().insert("agent_progress".into(), progress);
+            }
             Ok(still(t, answer.id))
         }
         CommandStatus::Succeeded => {
-            t.flow.set_note("command", Json::Null);
+            t.internal_info().remove("agent_progress");
             if let Some(r) = answer.command_result {
                 t.flow.set_note("last_result", r);
             }

@@ -39,7 +39,7 @@ pub(crate) fn boot_mode(core: &Core, node: &Node) -> BootMode {
 
 /// `ramdisk.off`: whatever runs now stops, and what it was told is void.
 pub(crate) async fn off(t: &mut Task) -> Result<Outcome, StepError> {
-    if t.node.spec.disable_power_off {
+    if t.node.keeps_power() {
         t.pending.agent = Write::Delete;
         t.pending.clear_token = true;
     } else {
@@ -126,7 +126,7 @@ pub(crate) async fn pxe_macs(t: &Task) -> Result<Vec<String>, StepError> {
 pub(crate) async fn on(t: &mut Task) -> Result<Outcome, StepError> {
     let power = t.core.registry.power(&t.node)?.clone();
     // A crash after the machine was switched on: its plan is stored and it is booting by it. Leave it alone.
-    if t.flow.noted("switching_on").is_some() && power.state(&cx(t)).await? == Some(PowerState::On) && !t.node.spec.disable_power_off {
+    if t.flow.noted("switching_on").is_some() && power.state(&cx(t)).await? == Some(PowerState::On) && !t.node.keeps_power() {
         misc::note_power(t, Some(PowerState::On), Some(PowerChange::On));
         return Ok(Outcome::Next);
     }
@@ -156,7 +156,7 @@ pub(crate) async fn on(t: &mut Task) -> Result<Outcome, StepError> {
         let management = t.core.registry.management(&t.node)?.clone();
         management.set_boot_device(&cx(t), device, false, mode).await?;
     }
-    misc::power_to(t, if t.node.spec.disable_power_off { PowerChange::Reboot } else { PowerChange::On }).await?;
+    misc::power_to(t, if t.node.keeps_power() { PowerChange::Reboot } else { PowerChange::On }).await?;
     Ok(Outcome::Next)
 }
 
@@ -170,7 +170,7 @@ pub(crate) fn wait_for_agent(t: &Task) -> Outcome {
 
 /// `ramdisk.teardown`: the ramdisk's work is done, the machine rests.
 pub(crate) async fn teardown(t: &mut Task) -> Result<Outcome, StepError> {
-    if !t.node.spec.disable_power_off {
+    if !t.node.keeps_power() {
         misc::power_to(t, PowerChange::Off).await?;
     }
     eject(t).await?;
@@ -207,7 +207,7 @@ pub(crate) async fn boot_from_disk(t: &mut Task) -> Result<(), StepError> {
 
 /// `cleanup.power_off`: as far as the BMC lets us; a failure here must not hide the one that led here.
 pub(crate) async fn cleanup_power_off(t: &mut Task) -> Result<Outcome, StepError> {
-    if t.node.spec.disable_power_off {
+    if t.node.keeps_power() {
         return Ok(Outcome::Next);
     }
     if let Err(e) = misc::power_to(t, PowerChange::Off).await {

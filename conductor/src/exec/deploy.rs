@@ -98,7 +98,7 @@ pub(crate) async fn tear_down_agent(t: &mut Task, _entry: &Entry) -> Result<Outc
             // own sync, so this is worth a line, not a failure.
             t.log(None, "sync failed", e.to_string());
         }
-        if synced.is_ok() && !t.node.spec.disable_power_off {
+        if synced.is_ok() && !t.node.keeps_power() {
             match client.start("standby.power_off", JsonMap::new(), false, &agent::marks(t)).await {
                 Ok(_) => {
                     let until = tokio::time::Instant::now() + t.core.config.agent_power_off_timeout;
@@ -115,7 +115,7 @@ pub(crate) async fn tear_down_agent(t: &mut Task, _entry: &Entry) -> Result<Outc
             }
         }
     }
-    if !t.node.spec.disable_power_off {
+    if !t.node.keeps_power() {
         misc::power_to(t, PowerChange::Off).await?;
     }
     Ok(Outcome::Next)
@@ -129,6 +129,6 @@ pub(crate) async fn boot_instance(t: &mut Task) -> Result<Outcome, StepError> {
     t.pending.agent = Write::Delete;
     t.pending.clear_token = true;
     t.commit(false).await.map_err(|e| StepError { text: e.to_string(), retry: Some(Duration::from_secs(5)) })?;
-    misc::power_to(t, if t.node.spec.disable_power_off { PowerChange::Reboot } else { PowerChange::On }).await?;
+    misc::power_to(t, if t.node.keeps_power() { PowerChange::Reboot } else { PowerChange::On }).await?;
     Ok(Outcome::Next)
 }

@@ -59,7 +59,7 @@ pub(crate) async fn finish(t: &mut Task) -> Result<Outcome, StepError> {
     }
     t.pending.new_ports = hooks::new_ports(&t.node, &outcome.ports, t.now());
     t.pending.inventory = Write::Put(report);
-    if t.core.config.inspect_power_off && !t.node.spec.disable_power_off {
+    if t.core.config.inspect_power_off && !t.node.keeps_power() {
         misc::power_to(t, PowerChange::Off).await?;
     }
     boot::eject(t).await?;

@@ -128,7 +128,7 @@ pub(crate) async fn power_step(t: &mut Task, change: PowerChange) -> Result<Outc
 
 /// The workload goes: power off, forget the instance.
 pub(crate) async fn tear_down(t: &mut Task) -> Result<Outcome, StepError> {
-    if flows::uses_ramdisk(&t.node) && !t.node.spec.disable_power_off {
+    if flows::uses_ramdisk(&t.node) && !t.node.keeps_power() {
         power_to(t, PowerChange::Off).await?;
     }
     forget_instance(t);

@@ -120,7 +120,7 @@ impl IpmiPower {
         if read(client).await? == PowerState::Off {
             return self.on(cx, client, wait).await;
         }
-        if cx.node.spec.disable_power_off {
+        if cx.node.keeps_power() {
             self.force_boot_device(cx, client).await?;
             return Ok(client.chassis_control(ChassisControl::Reset).await?);
         }

@@ -79,9 +79,6 @@ impl RedfishEndpoint {
         let system = text("redfish_system_id")?.map(|s| parse_system(&s).map_err(|why| bad("redfish_system_id", &why))).transpose()?;
         let username = text("redfish_username")?;
         let password = text("redfish_password")?.map(Secret::new);
-        if username.is_none() && password.is_some() {
-            return Err(bad("redfish_username", "is missing although redfish_password is set"));
-        }
         let auth = match text("redfish_auth_type")?.as_deref() {
             None => default_auth,
             Some("auto") => AuthType::Auto,

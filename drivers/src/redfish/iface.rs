@@ -34,12 +34,17 @@ pub(super) const PROPERTIES: &[Property] = &[
         text: "Optional. The path of the ComputerSystem, such as /redfish/v1/Systems/1. Needed only when the service has several.",
     },
     Property { key: "redfish_username", text: "Optional. User account with operator or administrator rights." },
-    Property { key: "redfish_password", text: "Optional. Password of the user account." },
+    Property { key: "redfish_password", text: "Optional. Password of the user account; not used without a user name." },
     Property {
         key: "redfish_verify_ca",
         text: "Optional. True (certificates of the operating system), False (no check), or the path of a CA file or directory.",
     },
     Property { key: "redfish_auth_type", text: "Optional. One of auto (session, else basic), session, basic, none. Default is auto." },
+    Property { key: "redfish_tls_ciphers", text: "Optional. Taken for compatibility; the built-in secure set is used." },
+    Property {
+        key: "firmware_update_unresponsive_bmc_wait",
+        text: "Optional. Seconds to wait for a BMC that restarts after a firmware update (firmware updates are not built yet).",
+    },
     Property { key: "redfish_tls_minimum_version", text: "Optional. Lowest TLS version: 1.2 or 1.3 (1.1 is taken as 1.2)." },
 ];
 
@@ -150,7 +155,7 @@ impl Power for RedfishInterfaces {
             if let (Some(request), PowerState::On) = (self.remembered(cx.node.id), change.ends_in()) {
                 system.set_boot(&request).await?;
             }
-            if cx.node.spec.disable_power_off && matches!(change, PowerChange::Reboot | PowerChange::SoftReboot) {
+            if cx.node.keeps_power() && matches!(change, PowerChange::Reboot | PowerChange::SoftReboot) {
                 return system.restart_without_off().await;
             }
             system.change_power(change, Some(wait)).await

@@ -98,7 +98,7 @@ pub(crate) fn read(doc: &JsonMap, mut spec: NodeSpec) -> Result<Draft, Fault> {
     spec.retired = d.bool("retired")?.unwrap_or_default();
     spec.retired_reason = d.text("retired_reason", 65_535)?;
     spec.shard = d.text("shard", 255)?;
-    spec.disable_power_off = d.bool("disable_power_off")?.unwrap_or_default();
+    spec.disable_power_off = d.bool("disable_power_off")?;
     spec.maintenance = d.bool("maintenance")?.unwrap_or_default();
     spec.parent_node = None;
 

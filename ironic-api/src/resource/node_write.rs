@@ -70,6 +70,7 @@ pub(crate) async fn create(api: &Api, req: &Req) -> Result<Reply, Fault> {
     node_doc::Doc(&body).bool("console_enabled")?;
 
     let mut draft = node_doc::read(&body, NodeSpec::default())?;
+    draft.spec.disable_power_off.get_or_insert(false);
     draft.spec.parent_node = parent(api, &draft).await?;
     let Draft { mut spec, interfaces: chosen, .. } = draft;
     if let Some(name) = &spec.name {

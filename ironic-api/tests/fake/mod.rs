@@ -141,7 +141,7 @@ impl ConductorApi for FakeConductor {
 
     async fn set_power(&self, _: &RequestCx, id: NodeId, change: PowerChange, _: Option<Duration>) -> Result<(), Fault> {
         let node = self.store.node_get(id).await?;
-        if node.spec.disable_power_off && change.ends_in() == PowerState::Off {
+        if node.keeps_power() && change.ends_in() == PowerState::Off {
             return Err(Fault::new(FaultKind::PowerStateFailure, "disabled"));
         }
         let change = NodeChange { power_state: Some(Some(change.ends_in())), ..NodeChange::default() };
