@@ -67,13 +67,15 @@ impl Api {
         let status = a.status().as_u16();
         Some((status, a.json().await.unwrap_or(Value::Null)))
     }
-    async fn get(&self, path: &str) -> Value {
-        loop {
+    async fn get(&self, path: &str) -> Result<Value> {
+        let until = Instant::now() + Duration::from_secs(30);
+        while Instant::now() < until {
             if let Some((200, v)) = self.send(reqwest::Method::GET, path, None).await {
-                return v;
+                return Ok(v);
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        bail!("GET {path}: no answer of the daemon within 30 s")
     }
 }
 
@@ -90,7 +92,7 @@ async fn live(api: &Api, name: &str, until: Instant) -> Result<usize> {
     let path = format!("/v1/nodes/{name}");
     let mut rounds = 0;
     loop {
-        let node = api.get(&path).await;
+        let node = api.get(&path).await?;
         let state = node["provision_state"].as_str().unwrap_or_default().to_owned();
         if !node["last_error"].is_null() || state.contains("failed") || state == "error" {
             bail!("{name} failed in '{state}': {}", node["last_error"]);
@@ -153,7 +155,7 @@ async fn thirty_sigkills_lose_no_life() -> Result<()> {
         anyhow::Ok(())
     };
     if tokio::time::timeout(Duration::from_secs(60), all).await.is_err() {
-        let nodes = api.get("/v1/nodes/detail").await;
+        let nodes = api.get("/v1/nodes/detail").await.unwrap_or_default();
         for n in nodes["nodes"].as_array().into_iter().flatten() {
             println!("{} {} target {} reservation {} error {}", n["name"], n["provision_state"], n["target_provision_state"], n["reservation"], n["last_error"]);
         }
