@@ -76,7 +76,8 @@ impl Beater {
 
     async fn beat(&self, agent: &Agent) -> Result<(), HttpError> {
         let token = agent.token();
-        let last_words = agent.settings.state_dir.is_some().then(|| fs::read_to_string(LAST_WORDS).ok()).flatten();
+        let last_words_file = agent.settings.state_dir.as_deref().map(|dir| dir.join(LAST_WORDS));
+        let last_words = last_words_file.as_deref().and_then(|path| fs::read_to_string(path).ok());
         // A status message needs a newer microversion than the contract's heartbeat; used only when there is one to send.
         let highest = if last_words.is_some() { STATUS_MINOR } else { HEARTBEAT_MINOR };
         let minor = self.minor.min(highest);
@@ -91,9 +92,9 @@ impl Beater {
         let body = serde_json::to_value(&body).map_err(|e| HttpError::Client(e.to_string()))?;
         let path = format!("/v1/heartbeat/{}", self.node);
         self.api.ask_ok(Method::POST, &path, Some(minor), Some(&body)).await?;
-        if last_words.is_some() && minor >= STATUS_MINOR {
+        if let Some(path) = last_words_file.filter(|_| last_words.is_some() && minor >= STATUS_MINOR) {
             // Said once is enough; a file that cannot go is said again.
-            drop(fs::remove_file(LAST_WORDS));
+            drop(fs::remove_file(path));
         }
         Ok(())
     }

@@ -24,8 +24,8 @@ use std::time::{Duration, Instant};
 
 /// State that the agent keeps across its own crashes.
 pub const STATE_DIR: &str = "/run/bessemer";
-/// What the last agent printed before it died; the next one reports it.
-pub const LAST_WORDS: &str = "/run/bessemer/last-words";
+/// File in the state folder: what the last agent printed before it died; the next one reports it.
+pub const LAST_WORDS: &str = "last-words";
 
 const MAX_CRASHES: u32 = 3;
 /// An agent that lived this long begins the count anew.
@@ -232,7 +232,7 @@ fn bury(words: &Mutex<VecDeque<u8>>, crashes: u32, how: &str) {
     let tail: Vec<u8> = words.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect();
     let text = format!("agent died (crash {crashes}, {how}): {}", String::from_utf8_lossy(&tail));
     say(&format!("agent died ({how}), crash {crashes} of {MAX_CRASHES}"));
-    drop(fs::write(LAST_WORDS, text));
+    drop(fs::write(Path::new(STATE_DIR).join(LAST_WORDS), text));
     if crashes >= MAX_CRASHES {
         say("rebooting in 10 s");
         thread::sleep(Duration::from_secs(10));

@@ -39,3 +39,4 @@ pub mod server;
 pub mod standby;
 pub mod steps;
 pub mod tls;
+pub mod vmedia;

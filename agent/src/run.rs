@@ -3,9 +3,10 @@
 use crate::agent::{Agent, TokenVerdict};
 use crate::heartbeat::Beater;
 use crate::http::Api;
+use crate::hw::Root;
 use crate::net::{self, Network};
 use crate::params::{Params, Settings};
-use crate::{init, inspect, lookup, server, tls};
+use crate::{init, inspect, lookup, server, tls, vmedia};
 use std::future::pending;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -30,11 +31,17 @@ pub enum RunError {
 /// Runs as the child of process 1 with the kernel's parameters. Returns only with an error.
 pub async fn ramdisk() -> Result<(), RunError> {
     let text = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    let params = Params::parse(&text);
+    let mut params = Params::parse(&text);
     let mut settings = Settings::from_params(&params);
-    settings.state_dir = Some(PathBuf::from(init::STATE_DIR));
     tracing::info!("agent {} starts", crate::agent::VERSION);
     let network = Network::start(settings.boot_mac.clone());
+    if settings.virtual_media
+        && let Some(more) = vmedia::parameters(&Root::new(&settings.root)).await
+    {
+        params.merge(more);
+        settings = Settings::from_params(&params);
+    }
+    settings.state_dir = Some(PathBuf::from(init::STATE_DIR));
     agent(settings, Some(network)).await
 }
 

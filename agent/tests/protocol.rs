@@ -180,6 +180,24 @@ async fn fences_and_step_ids_hold_across_a_crash_of_the_agent() {
     assert_eq!(api.command("standby.sync", json!({}), true, &marks).await.0, 409);
 }
 
+#[test]
+fn the_last_words_of_a_crashed_agent_are_in_the_next_heartbeat_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("last-words");
+    std::fs::write(&file, "agent died (crash 1, SIGABRT): panicked at …").unwrap();
+    let conductor = Conductor::start(Behaviour::default());
+    let _agent = Agent::start(&conductor.url(), &["--no-tls", &format!("--state-dir={}", dir.path().display())]);
+    let beat = first_beat(&conductor);
+    assert_eq!(beat.version.as_deref(), Some("1.72"));
+    assert!(beat.body["agent_status_message"].as_str().unwrap().contains("SIGABRT"));
+    assert!(beat.body.get("agent_status").is_none(), "only a message: the status would fail a deployment");
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while file.exists() {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 #[tokio::test]
 async fn a_running_command_shows_progress_and_keeps_others_out() {
     let conductor = Conductor::start(Behaviour::default());
