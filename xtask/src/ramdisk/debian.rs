@@ -121,9 +121,8 @@ pub fn firmware() -> Result<PathBuf> {
         download_firmware(&dir, &missing)?;
     }
     for name in FIRMWARE {
-        match newest(&dir, name)? {
-            Some(deb) => drop(unpack(&deb)?),
-            None => eprintln!("warning: no package {name}"),
+        if let Some(deb) = newest(&dir, name)? {
+            unpack(&deb)?;
         }
     }
     Ok(dir)
@@ -157,11 +156,21 @@ fn download_firmware(dir: &Path, names: &[&str]) -> Result<()> {
         }
         command
     };
-    run(apt_get().arg("update"))?;
+    // Without Error-Mode apt is content with an archive that it could not reach.
+    let updated = apt_get().args(["-o", "APT::Update::Error-Mode=any", "update"]).output().context("cannot start apt-get")?;
+    ensure!(
+        updated.status.success(),
+        "{FIRMWARE_URI} {codename} non-free-firmware cannot be read: {}",
+        String::from_utf8_lossy(&updated.stderr)
+            .lines()
+            .rfind(|line| line.starts_with("E:") || line.starts_with("W:"))
+            .unwrap_or("apt-get update failed")
+    );
     for name in names {
         // A package may have another name in another release; the manifest tells what is missing.
-        if let Err(e) = run(apt_get().args(["download", name])) {
-            eprintln!("warning: {e:#}");
+        let got = apt_get().args(["download", name]).output().context("cannot start apt-get")?;
+        if !got.status.success() {
+            eprintln!("warning: no package {name} in {codename} non-free-firmware");
         }
     }
     Ok(())
