@@ -228,10 +228,7 @@ impl Machine {
         };
         let asked = http::get(&format!("{url}/v1/progress?agent_token={token}"), Duration::from_secs(2)).and_then(|r| r.json());
         let told = asked.unwrap_or_default();
-        Progress {
-            phase: told["phase"].as_str().unwrap_or_default().to_owned(),
-            done: told["bytes_done"].as_u64().unwrap_or_default(),
-        }
+        Progress { phase: told["phase"].as_str().unwrap_or_default().to_owned(), done: told["bytes_done"].as_u64().unwrap_or_default() }
     }
 
     /// An error when the machine itself (not the daemon) did something wrong.

@@ -257,19 +257,23 @@ pub struct Rig {
 /// Name of the rig's node.
 pub const NODE: &str = "rig";
 
-/// This host's own network card, by which an agent on it is looked up.
+/// Addresses of this host's own network cards, by which an agent on it is looked up.
 ///
 /// # Errors
 /// When there is none.
-pub fn host_mac() -> Result<String> {
+pub fn host_macs() -> Result<Vec<String>> {
+    let mut macs = Vec::new();
     for card in std::fs::read_dir("/sys/class/net")?.flatten() {
         let text = std::fs::read_to_string(card.path().join("address")).unwrap_or_default();
         let mac = text.trim().to_owned();
-        if mac.len() == 17 && mac != "00:00:00:00:00:00" {
-            return Ok(mac);
+        if mac.len() == 17 && mac != "00:00:00:00:00:00" && !macs.contains(&mac) {
+            macs.push(mac);
         }
     }
-    bail!("this host has no network card with an address; add one: ip link add rig0 type dummy")
+    if macs.is_empty() {
+        bail!("this host has no network card with an address; add one: ip link add rig0 type dummy");
+    }
+    Ok(macs)
 }
 
 impl Rig {
@@ -284,8 +288,9 @@ impl Rig {
         let api = daemon.api();
         let body = json!({"name": NODE, "driver": "fake-hardware", "deploy_interface": "direct", "boot_interface": "fake"});
         let node = api.call("POST", "/v1/nodes", Some(&body))?;
-        let port = json!({"node_uuid": node["uuid"], "address": host_mac()?});
-        api.call("POST", "/v1/ports", Some(&port))?;
+        for mac in host_macs()? {
+            api.call("POST", "/v1/ports", Some(&json!({"node_uuid": node["uuid"], "address": mac})))?;
+        }
         let params = agent_params.iter().map(|p| (*p).to_owned()).collect();
         let machine = Machine::new(dir.path(), DISK, api, NODE, params)?;
         let rig = Self { machine, daemon, dir, _turn: turn };
@@ -340,7 +345,11 @@ impl Rig {
                 return Ok(());
             }
             if begin.elapsed() > limit {
-                bail!("{what}: not after {limit:?}, the agent is at {now:?}; daemon: {}; agent: {}", self.daemon.log_tail(), self.machine.log());
+                bail!(
+                    "{what}: not after {limit:?}, the agent is at {now:?}; daemon: {}; agent: {}",
+                    self.daemon.log_tail(),
+                    self.machine.log()
+                );
             }
             std::thread::sleep(Duration::from_millis(3));
         }

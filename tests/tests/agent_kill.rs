@@ -20,7 +20,7 @@ const MIB: u64 = 1 << 20;
 const IMAGE_MIB: u64 = 48;
 /// What one lost connection may cost: bytes on their way when it broke.
 const BUFFER: u64 = MIB;
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(40);
 
 /// When the daemon dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
