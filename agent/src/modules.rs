@@ -102,6 +102,8 @@ impl Modules {
             Err(nix::Error::EEXIST | nix::Error::ENODEV) => false,
             Err(e) => {
                 eprintln!("bessemer: module {name}: {}", e.desc());
+                // What it lacked may come later.
+                self.loaded.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
                 false
             }
         }

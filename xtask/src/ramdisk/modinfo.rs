@@ -15,6 +15,8 @@ pub struct Module {
     pub depends: Vec<String>,
     /// Modules it would like to find loaded.
     pub soft: Vec<String>,
+    /// Modules that are wanted once it is loaded.
+    pub after: Vec<String>,
     /// Device aliases.
     pub aliases: Vec<String>,
     /// Firmware files it may ask for.
@@ -56,8 +58,16 @@ fn parse(elf: &[u8]) -> Result<Module> {
         match key {
             "depends" => module.depends.extend(value.split(',').filter(|name| !name.is_empty()).map(normal)),
             "softdep" => {
-                // "pre: a b post: c": all of them are wanted in the ramdisk.
-                module.soft.extend(value.split_whitespace().filter(|word| !word.ends_with(':')).map(normal));
+                // "pre: a b post: c": the first are loaded before the module, the others after it.
+                let mut after = false;
+                for word in value.split_whitespace() {
+                    match word {
+                        "pre:" => after = false,
+                        "post:" => after = true,
+                        name if after => module.after.push(normal(name)),
+                        name => module.soft.push(normal(name)),
+                    }
+                }
             }
             "alias" => module.aliases.push(value.to_owned()),
             "firmware" => module.firmware.push(value.to_owned()),

@@ -129,7 +129,16 @@ pub fn choose(set: Set, modules: &BTreeMap<String, Module>) -> BTreeSet<String> 
             }
         }
     }
-    wanted.into_iter().flat_map(|name| chain(modules, name)).collect()
+    let mut chosen = BTreeSet::new();
+    let mut queue: Vec<String> = wanted.into_iter().map(str::to_owned).collect();
+    while let Some(name) = queue.pop() {
+        for name in chain(modules, &name) {
+            if let Some(module) = modules.get(&name).filter(|_| chosen.insert(name.clone())) {
+                queue.extend(module.after.iter().cloned());
+            }
+        }
+    }
+    chosen
 }
 
 #[cfg(test)]
