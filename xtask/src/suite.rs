@@ -74,6 +74,8 @@ pub(crate) fn test(all: bool) -> Result<()> {
     let mut steps = Steps::default();
     steps.step("set-up", setup::all);
     lint(&mut steps, all);
+    // Tests of whole programs start them as an operator does.
+    steps.step("programs", || cargo(&["build", "--workspace", "--bins", "--locked", "--quiet"]));
     steps.counted("tests of all crates", || tests(all));
     steps.step("one life on two machines", || demo::as_child(&[]));
     if all {
