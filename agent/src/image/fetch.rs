@@ -52,12 +52,14 @@ pub enum FetchError {
         last: String,
     },
     /// The whole download takes too long.
-    #[error("the download of {url} took longer than {seconds} s (ipa-image-download-max-duration)")]
+    #[error("the download of {url} took longer than {seconds} s (ipa-image-download-max-duration): {last}")]
     TooSlow {
         /// Shown form of the URL.
         url: String,
         /// The limit.
         seconds: u64,
+        /// What went on when the time was over.
+        last: String,
     },
     /// The server sent something other than asked for.
     #[error("image server of {url} is not usable: {reason}")]
@@ -303,10 +305,10 @@ impl Remote {
         }
     }
 
-    fn check_deadline(&self) -> Result<(), FetchError> {
+    fn check_deadline(&self, last: &str) -> Result<(), FetchError> {
         match (self.deadline, self.policy.max_duration) {
             (Some(deadline), Some(limit)) if Instant::now() >= deadline => {
-                Err(FetchError::TooSlow { url: self.shown.clone(), seconds: limit.as_secs() })
+                Err(FetchError::TooSlow { url: self.shown.clone(), seconds: limit.as_secs(), last: last.to_owned() })
             }
             _ => Ok(()),
         }
@@ -335,7 +337,7 @@ impl Outage {
 
     /// Notes a failure; waits, or gives up.
     pub(crate) async fn failed(&mut self, remote: &Remote, offset: u64, last: String) -> Result<(), FetchError> {
-        remote.check_deadline()?;
+        remote.check_deadline(&last)?;
         let policy = &remote.policy;
         let since = *self.since.get_or_insert_with(Instant::now);
         self.attempts = self.attempts.saturating_add(1);
@@ -422,7 +424,7 @@ impl ImageStream {
         if chunk.is_empty() {
             return Ok(None);
         }
-        self.remote.check_deadline()?;
+        self.remote.check_deadline("data still came")?;
         self.outage.over();
         self.position += chunk.len() as u64;
         if self.total().is_some_and(|total| self.position > total) {
@@ -434,7 +436,7 @@ impl ImageStream {
     /// Connects until an answer comes whose body continues at `position`.
     async fn connect(&mut self) -> Result<(), FetchError> {
         loop {
-            self.remote.check_deadline()?;
+            self.remote.check_deadline("connecting")?;
             let mut request = self.remote.request();
             if self.position > 0 {
                 request = request.header(header::RANGE, format!("bytes={}-", self.position));
