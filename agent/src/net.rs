@@ -19,8 +19,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// First answer time-out; doubles up to [`MAX_WAIT`].
-const FIRST_WAIT: Duration = Duration::from_secs(1);
+const FIRST_WAIT: Duration = Duration::from_millis(400);
 const MAX_WAIT: Duration = Duration::from_secs(16);
+/// Wait for the confirmation of an offer.
+const ACK_WAIT: Duration = Duration::from_secs(1);
 /// Pause after a failure that is not silence (no socket, refused address).
 const PAUSE: Duration = Duration::from_secs(2);
 
@@ -243,7 +245,7 @@ async fn acquire(card: &Card, mac: [u8; 6]) -> io::Result<Lease> {
         if let Some((_, offer)) = offer {
             let request = dhcp::encode(Ask::Request(&offer), xid, secs, mac);
             for _ in 0..3 {
-                match exchange(&socket, broadcast, &request, xid, mac, FIRST_WAIT * 2, |r| r != Reply::Offer).await {
+                match exchange(&socket, broadcast, &request, xid, mac, ACK_WAIT, |r| r != Reply::Offer).await {
                     Some((Reply::Ack, lease)) => return Ok(lease),
                     Some(_) => break, // refused: begin again
                     None => {}

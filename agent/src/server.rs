@@ -85,6 +85,7 @@ pub async fn serve(agent: Arc<Agent>, listener: TcpListener, tls: Option<Arc<rus
 }
 
 async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(agent: Arc<Agent>, stream: S) {
+    let mut left = agent.left.subscribe();
     let service = service_fn(move |request| {
         let agent = Arc::clone(&agent);
         async move { Ok::<_, Infallible>(answer(agent, request).await.unwrap_or_else(Fault::into_response)) }
@@ -93,10 +94,14 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(agent: A
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
         .max_buf_size(64 * 1024)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(e) = served {
-        tracing::debug!("connection: {e}");
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        served = served => {
+            if let Err(e) = served {
+                tracing::debug!("connection: {e}");
+            }
+        }
+        _ = left.wait_for(|left| *left) => {}
     }
 }
 
