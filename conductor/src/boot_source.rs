@@ -3,15 +3,18 @@
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use bessemer_db::LeaseRequest;
+use bessemer_db::{DbError, LeaseRequest};
 use bessemer_pxe::{
     mac::MacAddr,
-    plan::BootPlan,
+    plan::{BootPlan, Nonce},
     source::{BootSource, Machine, MachineKind, Pool, SourceError, Wish},
 };
 use uuid::Uuid;
 
-use crate::core::Core;
+use crate::{core::Core, discovery};
+
+/// How long an address that a client found in use is given to nobody.
+const DECLINED_REST: Duration = Duration::from_secs(600);
 
 /// [`BootSource`] over the store: every daemon on it gives the same answers.
 pub struct StoreBootSource {
@@ -19,13 +22,15 @@ pub struct StoreBootSource {
     /// Never handed out: the server's own addresses.
     reserved: Vec<Ipv4Addr>,
     discoverable: bool,
+    /// Names the files that unknown machines boot; they hold nothing about any node.
+    discovery_nonce: Nonce,
 }
 
 impl StoreBootSource {
     /// A source over `core`'s store. `discoverable` = answer machines that nobody enrolled.
     #[must_use]
-    pub const fn new(core: Arc<Core>, reserved: Vec<Ipv4Addr>, discoverable: bool) -> Self {
-        Self { core, reserved, discoverable }
+    pub fn new(core: Arc<Core>, reserved: Vec<Ipv4Addr>, discoverable: bool) -> Self {
+        Self { core, reserved, discoverable, discovery_nonce: Nonce::random() }
     }
 
     fn request(&self, pool: &Pool, mac: MacAddr, wish: Wish, hold: Duration) -> LeaseRequest {
@@ -61,11 +66,12 @@ impl BootSource for StoreBootSource {
         };
         let node = self.core.store.node_get(id).await.map_err(failed)?;
         let plan = self.core.store.boot_plan_get_by_mac(&mac.to_string()).await.map_err(failed)?;
-        let port = self.core.store.port_get(&mac.to_string()).await.ok();
-        let reserved = port.and_then(|p| {
-            let v = p.extra.get("provisioning_ip").or_else(|| p.internal_info.get("provisioning_ip"))?.as_str()?.parse().ok()?;
-            Some(v)
-        });
+        let port = match self.core.store.port_get(&mac.to_string()).await {
+            Ok(p) => Some(p),
+            Err(DbError::NotFound { .. }) => None,
+            Err(e) => return Err(failed(e)),
+        };
+        let reserved = port.and_then(|p| p.extra.get("provisioning_ip")?.as_str()?.parse().ok());
         let hostname = node.spec.name.clone();
         Ok(Some(Machine { kind: MachineKind::Known { node: id.0, hostname }, netboot: plan.is_some(), reserved }))
     }
@@ -103,7 +109,23 @@ impl BootSource for StoreBootSource {
     }
 
     async fn decline(&self, network: &str, mac: MacAddr, addr: Ipv4Addr) -> Result<(), SourceError> {
-        self.release(network, mac, addr).await
+        let held = self.core.store.lease_of(network, &mac.to_string()).await.map_err(failed)?;
+        if held.is_none_or(|l| l.address != addr) {
+            return Ok(());
+        }
+        self.core.store.lease_release(network, &mac.to_string(), self.core.now()).await.map_err(failed)?;
+        // Somebody unknown uses the address: it is filed under a name that no machine has until it has rested.
+        let rest = LeaseRequest {
+            network: network.to_owned(),
+            mac: format!("declined-{addr}"),
+            wanted: None,
+            fixed: Some(addr),
+            pool: addr..=addr,
+            reserved: Vec::new(),
+            hold: DECLINED_REST,
+        };
+        self.core.store.lease_offer(rest, self.core.now()).await.map_err(failed)?;
+        Ok(())
     }
 
     async fn mac_of(&self, network: &str, addr: Ipv4Addr) -> Result<Option<MacAddr>, SourceError> {
@@ -113,10 +135,16 @@ impl BootSource for StoreBootSource {
 
     async fn plan_for(&self, mac: MacAddr) -> Result<Option<BootPlan>, SourceError> {
         let row = self.core.store.boot_plan_get_by_mac(&mac.to_string()).await.map_err(failed)?;
+        if row.is_none() && self.discoverable && self.core.store.node_by_macs(&[mac.to_string()]).await.map_err(failed)?.is_empty() {
+            return discovery::plan(&self.core, &self.discovery_nonce).await.map(Some).map_err(|e| SourceError::new(e.0));
+        }
         row.map(|r| serde_json::from_value(r.plan).map_err(failed)).transpose()
     }
 
     async fn plan_by_nonce(&self, nonce: &str) -> Result<Option<BootPlan>, SourceError> {
+        if self.discoverable && nonce == self.discovery_nonce.reveal() {
+            return discovery::plan(&self.core, &self.discovery_nonce).await.map(Some).map_err(|e| SourceError::new(e.0));
+        }
         let row = self.core.store.boot_plan_get_by_nonce(nonce).await.map_err(failed)?;
         row.map(|r| serde_json::from_value(r.plan).map_err(failed)).transpose()
     }

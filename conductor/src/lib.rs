@@ -9,6 +9,7 @@ pub mod boot_source;
 pub mod config;
 pub mod configdrive;
 pub mod core;
+pub mod discovery;
 mod ending;
 mod exec;
 pub mod files;

@@ -16,7 +16,7 @@ use bessemer_model::{
 use bessemer_rpc::{Heartbeat, LookupAnswer, LookupQuery};
 use serde_json::json;
 
-use crate::{core::Core, exec::REPORT_MARK};
+use crate::{core::Core, discovery, exec::REPORT_MARK};
 
 fn not_found() -> Fault {
     // One text for every reason: a stranger learns nothing about which nodes exist.
@@ -154,6 +154,7 @@ pub async fn continue_inspection(core: &Core, given: Option<NodeId>, data: Json)
         (Some(g), []) => g,
         (Some(g), [one]) if *one == g => g,
         (None, [one]) => *one,
+        (None, []) if core.config.auto_discovery => return discovery::enroll(core, inventory, data).await,
         (None, []) => return Err(not_found()),
         _ => {
             return Err(Fault::new(

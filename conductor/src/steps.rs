@@ -165,7 +165,7 @@ pub fn agent_offers(answer: &Json, purpose: Purpose) -> Vec<Offer> {
 
 /// Higher priority first, then the interface's rank; stable.
 pub fn sort_by_priority(steps: &mut [Step]) {
-    steps.sort_by(|a, b| (b.priority, b.interface.step_rank()).cmp(&(a.priority, a.interface.step_rank())));
+    steps.sort_by_key(|s| std::cmp::Reverse((s.priority, s.interface.step_rank())));
 }
 
 /// Why the user's steps cannot be run.

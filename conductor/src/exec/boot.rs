@@ -153,8 +153,7 @@ pub(crate) async fn on(t: &mut Task) -> Result<Outcome, StepError> {
         }
     };
     if boot != "fake" {
-        let management = t.core.registry.management(&t.node)?.clone();
-        management.set_boot_device(&cx(t), device, false, mode).await?;
+        set_boot_device(t, device, false, mode).await?;
     }
     misc::power_to(t, if t.node.keeps_power() { PowerChange::Reboot } else { PowerChange::On }).await?;
     Ok(Outcome::Next)
@@ -200,8 +199,20 @@ pub(crate) async fn boot_from_disk(t: &mut Task) -> Result<(), StepError> {
         return Ok(());
     }
     let mode = boot_mode(&t.core, &t.node);
+    set_boot_device(t, BootDevice::Disk, true, mode).await
+}
+
+/// Sets the boot device, and remembers it for nodes whose BMC must be told again before each start (`ipmi_force_boot_device`).
+async fn set_boot_device(t: &mut Task, device: BootDevice, persistent: bool, mode: BootMode) -> Result<(), StepError> {
     let management = t.core.registry.management(&t.node)?.clone();
-    management.set_boot_device(&cx(t), BootDevice::Disk, true, mode).await?;
+    management.set_boot_device(&cx(t), device, persistent, mode).await?;
+    if t.node.spec.driver_info.get("ipmi_force_boot_device").is_some_and(|v| v.as_bool() == Some(true) || v.as_str() == Some("true")) {
+        let info = t.internal_info();
+        info.insert("is_next_boot_persistent".into(), json!(persistent));
+        if persistent {
+            info.insert("persistent_boot_device".into(), json!(device.as_str()));
+        }
+    }
     Ok(())
 }
 
