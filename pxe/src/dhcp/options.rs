@@ -46,6 +46,9 @@ pub mod code {
     pub const END: u8 = 255;
 }
 
+/// Bytes kept for message type, server, lease and mask beside relay information, and the end mark.
+const ROOM_BESIDE_RELAY: usize = 32;
+
 /// Options of one packet. Pieces of one code are joined (RFC 3396).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Options(BTreeMap<u8, Vec<u8>>);
@@ -125,9 +128,10 @@ impl Options {
             code::BOOT_FILE,
         ];
         let rest = self.0.keys().copied().filter(|code| !FIRST.contains(code) && *code != code::RELAY_INFO);
-        // The relay gets its own information back unchanged or not at all: room for it is kept.
-        let relay = self.get(code::RELAY_INFO).map_or(0, encoded_len);
-        let limit_before_relay = limit.saturating_sub(1 + relay);
+        // The relay gets its own information back unchanged or not at all: room for it is kept, as long as what the client
+        // cannot do without fits beside it.
+        let relay = self.get(code::RELAY_INFO).filter(|value| out.len() + ROOM_BESIDE_RELAY + encoded_len(value) < limit);
+        let limit_before_relay = limit.saturating_sub(1 + relay.map_or(0, encoded_len));
         for code in FIRST.into_iter().chain(rest) {
             if let Some(value) = self.get(code)
                 && out.len() + encoded_len(value) <= limit_before_relay
@@ -135,7 +139,7 @@ impl Options {
                 write_option(out, code, value);
             }
         }
-        if let Some(value) = self.get(code::RELAY_INFO) {
+        if let Some(value) = relay {
             write_option(out, code::RELAY_INFO, value);
         }
         out.push(code::END);
