@@ -29,6 +29,14 @@ fn has_ramdisk(t: &Task) -> bool {
 
 async fn from_agent(t: &mut Task, purpose: Purpose) -> Result<Vec<Offer>, StepError> {
     let answer = agent::offered_steps(t).await?;
+    let key = match purpose {
+        Purpose::Clean => "clean_steps",
+        Purpose::Deploy => "deploy_steps",
+        Purpose::Service => "service_steps",
+    };
+    if !answer.get(key).is_some_and(Json::is_object) {
+        return Err(StepError::fatal(format!("the agent's list of steps is not understood: it has no object '{key}'")));
+    }
     if let Some(v) = answer.get("hardware_manager_version") {
         t.flow.set_note("versions", v.clone());
         t.internal_info().insert("hardware_manager_version".into(), v.clone());
