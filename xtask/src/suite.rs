@@ -133,12 +133,13 @@ fn tests(all: bool) -> Result<Count> {
     if all {
         command.env("BESSEMER_TEST", "all");
     }
-    let (count, ended_well) = counted(&mut command)?;
+    let runner = if nextest { Runner::Nextest } else { Runner::Cargo };
+    let (count, ended_well) = counted(&mut command, runner)?;
     if !nextest {
         return verdict(count, ended_well);
     }
     let count = verdict(count, ended_well)?;
-    let (docs, ended_well) = counted(Command::new("cargo").args(["test", "--workspace", "--locked", "--doc", "--quiet"]))?;
+    let (docs, ended_well) = counted(Command::new("cargo").args(["test", "--workspace", "--locked", "--doc", "--quiet"]), Runner::Cargo)?;
     let docs = if docs == Count::default() && ended_well { docs } else { verdict(docs, ended_well)? };
     Ok(Count { passed: count.passed + docs.passed, failed: count.failed + docs.failed, skipped: count.skipped + docs.skipped })
 }
@@ -151,26 +152,38 @@ fn verdict(count: Count, ended_well: bool) -> Result<Count> {
     Ok(count)
 }
 
-/// Runs a test runner, shows what it prints, and adds up its summaries.
-fn counted(command: &mut Command) -> Result<(Count, bool)> {
+/// Who runs the tests; each has its own form of summary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Runner {
+    /// `cargo test`: a line for each test binary, on standard output.
+    Cargo,
+    /// `cargo nextest`: one line at the end, on standard error.
+    Nextest,
+}
+
+/// Runs a test runner, shows what it prints, and adds up its summaries. Lines of the other runner's
+/// form come from tests that start tests, and do not count.
+fn counted(command: &mut Command, runner: Runner) -> Result<(Count, bool)> {
     if std::io::stderr().is_terminal() {
         command.env("CARGO_TERM_COLOR", "always");
     }
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let (out, err) = (child.stdout.take(), child.stderr.take());
-    let read = |pipe: Option<Box<dyn std::io::Read + Send>>| {
+    let read = |pipe: Option<Box<dyn std::io::Read + Send>>, counts: bool| {
         std::thread::spawn(move || {
             let mut count = Count::default();
             for line in pipe.into_iter().flat_map(|pipe| BufReader::new(pipe).lines()).map_while(Result::ok) {
                 eprintln!("{line}");
-                add(&mut count, &line);
+                if counts {
+                    add(&mut count, &line, runner);
+                }
             }
             count
         })
     };
     let readers = [
-        read(out.map(|pipe| Box::new(pipe) as Box<dyn std::io::Read + Send>)),
-        read(err.map(|pipe| Box::new(pipe) as Box<dyn std::io::Read + Send>)),
+        read(out.map(|pipe| Box::new(pipe) as Box<dyn std::io::Read + Send>), runner == Runner::Cargo),
+        read(err.map(|pipe| Box::new(pipe) as Box<dyn std::io::Read + Send>), runner == Runner::Nextest),
     ];
     let status = tool::wait(&mut child, Duration::from_secs(80 * 60))?;
     let mut total = Count::default();
@@ -185,15 +198,17 @@ fn counted(command: &mut Command) -> Result<(Count, bool)> {
 
 /// Adds a runner's summary line: `test result: ok. 3 passed; 0 failed; 1 ignored; …` or
 /// `Summary [ 1.2s] 4 tests run: 3 passed (1 slow), 1 failed, 2 skipped`.
-fn add(count: &mut Count, line: &str) {
+fn add(count: &mut Count, line: &str, runner: Runner) {
     let plain: String = strip_colours(line);
     let plain = plain.trim();
-    let cargo = plain.strip_prefix("test result:");
-    let nextest = plain
-        .strip_prefix("Summary [")
-        .and_then(|rest| rest.split_once("tests run:").or(rest.split_once("test run:")))
-        .map(|(_, rest)| rest);
-    let Some(numbers) = cargo.or(nextest) else { return };
+    let numbers = match runner {
+        Runner::Cargo => plain.strip_prefix("test result:"),
+        Runner::Nextest => plain
+            .strip_prefix("Summary [")
+            .and_then(|rest| rest.split_once("tests run:").or(rest.split_once("test run:")))
+            .map(|(_, rest)| rest),
+    };
+    let Some(numbers) = numbers else { return };
     for part in numbers.split([';', ',', '.']) {
         let mut words = part.split_whitespace();
         let (Some(number), Some(what)) = (words.next(), words.next()) else { continue };
@@ -224,17 +239,20 @@ fn strip_colours(line: &str) -> String {
 mod tests {
     use super::*;
 
-    fn count(line: &str) -> (u64, u64, u64) {
+    fn count(line: &str, runner: Runner) -> (u64, u64, u64) {
         let mut count = Count::default();
-        add(&mut count, line);
+        add(&mut count, line, runner);
         (count.passed, count.failed, count.skipped)
     }
 
     #[test]
-    fn summaries_of_both_runners_are_counted() {
-        assert_eq!(count("test result: ok. 12 passed; 0 failed; 3 ignored; 0 measured; 0 filtered out"), (12, 0, 3));
-        let line = "\u{1b}[32m     Summary\u{1b}[0m [   4.5s] \u{1b}[1m36\u{1b}[0m tests run: 33 passed (1 slow), 2 failed, 1 timed out, 7 skipped";
-        assert_eq!(count(line), (33, 3, 7));
-        assert_eq!(count("12 passed, 3 failed"), (0, 0, 0));
+    fn each_runner_is_counted_by_its_own_summary_only() {
+        let cargo = "test result: ok. 12 passed; 0 failed; 3 ignored; 0 measured; 0 filtered out";
+        assert_eq!(count(cargo, Runner::Cargo), (12, 0, 3));
+        assert_eq!(count(cargo, Runner::Nextest), (0, 0, 0));
+        let nextest = "\u{1b}[32m     Summary\u{1b}[0m [   4.5s] \u{1b}[1m36\u{1b}[0m tests run: \
+                       33 passed (1 slow), 2 failed, 1 timed out, 7 skipped";
+        assert_eq!(count(nextest, Runner::Nextest), (33, 3, 7));
+        assert_eq!(count("12 passed, 3 failed", Runner::Nextest), (0, 0, 0));
     }
 }
