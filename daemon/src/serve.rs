@@ -32,6 +32,8 @@ const GRACE: Duration = Duration::from_secs(10);
 pub async fn serve(options: Options) -> Result<()> {
     let state_dir = PathBuf::from(options.text("conductor", "state_dir"));
     std::fs::create_dir_all(&state_dir).with_context(|| format!("[conductor] state_dir {}", state_dir.display()))?;
+    // A restarted daemon takes its own nodes at once; this lock is why it may: its former self is dead.
+    let _alone = lock(&state_dir)?;
     let drivers = catalogue::compose(&options)?;
     let store = open_store(&options, &state_dir).await?;
     let listen: SocketAddr = format!("{}:{}", options.text("api", "host_ip"), options.int("api", "port"))
@@ -92,6 +94,14 @@ pub async fn serve(options: Options) -> Result<()> {
     // Sessions that are left open count against the BMC's few.
     let _ = tokio::time::timeout(GRACE, bmcs.close()).await;
     Ok(())
+}
+
+/// Holds the state folder for this process; the kernel lets go of it when the process ends, however it ends.
+fn lock(state_dir: &std::path::Path) -> Result<nix::fcntl::Flock<std::fs::File>> {
+    let path = state_dir.join("lock");
+    let file = std::fs::File::create(&path).with_context(|| format!("{}", path.display()))?;
+    nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock)
+        .map_err(|(_, e)| anyhow!("another daemon uses [conductor] state_dir {} ({e}): stop it or choose another folder", state_dir.display()))
 }
 
 async fn stop_signal() -> &'static str {
