@@ -4,7 +4,7 @@ mod catalogue;
 mod options;
 mod serve;
 
-use std::path::PathBuf;
+use std::{io::IsTerminal, path::PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
@@ -79,7 +79,7 @@ fn serve_command(args: Serve) -> Result<()> {
 
 fn start_logging(options: &Options) -> Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_new(options.text("DEFAULT", "log_level")).context("[DEFAULT] log_level")?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     if options.text("DEFAULT", "log_format") == "json" {
         log.json().init()
     } else {

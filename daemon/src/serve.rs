@@ -100,8 +100,9 @@ pub async fn serve(options: Options) -> Result<()> {
 fn lock(state_dir: &std::path::Path) -> Result<nix::fcntl::Flock<std::fs::File>> {
     let path = state_dir.join("lock");
     let file = std::fs::File::create(&path).with_context(|| format!("{}", path.display()))?;
-    nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock)
-        .map_err(|(_, e)| anyhow!("another daemon uses [conductor] state_dir {} ({e}): stop it or choose another folder", state_dir.display()))
+    nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock).map_err(|(_, e)| {
+        anyhow!("another daemon uses [conductor] state_dir {} ({e}): stop it or choose another folder", state_dir.display())
+    })
 }
 
 async fn stop_signal() -> &'static str {
