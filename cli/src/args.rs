@@ -5,6 +5,7 @@
 pub mod interfaces;
 pub mod node;
 pub mod node_fields;
+pub mod node_parts;
 pub mod other;
 pub mod output;
 
@@ -120,3 +121,6 @@ pub enum Command {
     #[command(subcommand)]
     Conductor(other::ConductorCommand),
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,12 +6,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum as _;
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::args::node::Enroll;
-use crate::args::output::Output;
+use crate::args::output::{Format, Output};
 use crate::client::{Client, Request};
 use crate::commands::Session;
 use crate::commands::node_body;
@@ -30,9 +31,16 @@ struct Course {
 }
 
 /// Does it.
-pub async fn run(session: &Session, args: Enroll) -> Result<(), CliError> {
+pub async fn run(session: &Session, mut args: Enroll) -> Result<(), CliError> {
+    take_format(&mut args);
     let machines = match &args.file {
-        Some(file) => inventory::read(file)?,
+        Some(file) => {
+            if args.driver.is_some() || args.new.name.is_some() || args.new.uuid.is_some() || !args.macs.is_empty() {
+                let text = "an inventory tells of its machines itself: --driver, --name, --uuid and --mac do not go with --file";
+                return Err(CliError::Usage(text.into()));
+            }
+            inventory::read(file)?
+        }
         None => vec![single(&args)?],
     };
     let (jobs, limit) = (Arc::new(Semaphore::new(args.jobs.into())), Duration::from_secs(args.wait_timeout));
@@ -73,8 +81,21 @@ pub async fn run(session: &Session, args: Enroll) -> Result<(), CliError> {
     CliError::gather(failures)
 }
 
+/// Every other command takes its output format by `-f`. Here it names a file, unless it is the name of a format and the
+/// machine is told by options; a file of such a name is given as `./json`.
+fn take_format(args: &mut Enroll) {
+    let format = args.file.as_deref().filter(|_| args.driver.is_some()).and_then(|name| Format::from_str(name, true).ok());
+    if let Some(format) = format {
+        args.output.format = format;
+        args.file = None;
+    }
+}
+
 /// The machine that the options tell of.
 fn single(args: &Enroll) -> Result<Machine, CliError> {
+    if args.driver.is_none() {
+        return Err(CliError::Usage("what is to be enrolled? Give --driver with its options, or an inventory by --file".into()));
+    }
     let body = node_body(args.driver.as_deref(), &args.new)?;
     let label = args.new.name.clone().or_else(|| args.new.uuid.clone());
     let label = label.or_else(|| args.macs.first().cloned()).unwrap_or_else(|| "new node".into());

@@ -262,7 +262,8 @@ fn csv(value: &Value, quote: Quote) -> String {
         Quote::All => true,
         Quote::Minimal => needs,
         Quote::None => false,
-        Quote::Nonnumeric => !value.is_number(),
+        // Truth is a number to Python.
+        Quote::Nonnumeric => !value.is_number() && !value.is_boolean(),
     };
     if quoted { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }

@@ -1,8 +1,8 @@
 //! `node …`: dispatch, and what is asked about nodes.
 
-use crate::args::node::{
-    AddCommand, BootCommand, BootDeviceCommand, BootModeCommand, List, NodeCommand, RemoveCommand, SecureBootCommand, SecureCommand, Show,
-    TraitCommand,
+use crate::args::node::{List, NodeCommand, Show};
+use crate::args::node_parts::{
+    AddCommand, BootCommand, BootDeviceCommand, BootModeCommand, RemoveCommand, SecureBootCommand, SecureCommand, TraitCommand,
 };
 use crate::client::Request;
 use crate::error::CliError;

@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::args::node::{
+use crate::args::node::One;
+use crate::args::node_parts::{
     BiosCommand, BiosSettingCommand, ChildrenCommand, ConsoleCommand, FirmwareCommand, HistoryCommand, InjectCommand, InventoryCommand,
-    MaintenanceCommand, One, PassthruCommand, PowerArgs, PowerCommand, Reboot, RemoveTraits, Traits, VifCommand,
+    MaintenanceCommand, PassthruCommand, PowerArgs, PowerCommand, Reboot, RemoveTraits, Traits, VifCommand,
 };
 use crate::client::Request;
 use crate::error::CliError;
