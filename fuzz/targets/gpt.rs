@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use bessemer_agent::disk::gpt::Gpt;
 use uuid::Uuid;
 
-const DISK: u64 = 1 << 20;
+const DISK: u64 = 256 << 10;
 
 /// Makes the checksums of a header at `at` fit, so that what stands in it is looked at.
 fn sign(disk: &mut [u8], at: usize, sector: u64) {
@@ -47,7 +47,7 @@ fuzz_target!(|input: (bool, bool, &[u8])| {
     let Ok(Some(mut table)) = Gpt::read(&file, sector, DISK) else { return };
     let before = table.entries().len();
     let _ = (table.disk_id(), table.is_whole(), table.first_usable(), table.last_usable());
-    let added = table.add_at_end("config-2", Uuid::from_u128(1), 64 << 10).is_ok();
+    let added = table.add_at_end("config-2", Uuid::from_u128(1), 16 << 10).is_ok();
     if table.write(&file).is_ok()
         && added
         && let Ok(Some(again)) = Gpt::read(&file, sector, DISK)
