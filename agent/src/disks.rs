@@ -14,6 +14,8 @@ pub const DRIVERS_LOADED: &str = "drivers-loaded";
 const SLOW_QUIET: Duration = Duration::from_millis(1000);
 /// NVMe namespaces are found in the background, soon after their controller.
 const NVME_QUIET: Duration = Duration::from_millis(250);
+/// Wait for a first disk on a machine without any late bus.
+const NO_DISK: Duration = Duration::from_secs(2);
 /// SCSI hosts whose disks are all there when their driver has loaded (the kernel waits for their scan).
 const PROMPT_HOSTS: [&str; 5] = ["ahci", "ata_piix", "virtio_scsi", "Virtio SCSI HBA", "vmw_pvscsi"];
 const LOOK: Duration = Duration::from_millis(50);
@@ -27,8 +29,8 @@ pub fn list(settings: &Settings) -> Vec<Disk> {
     block_devices(&settings.root, &ListOptions { loops: only.is_some(), only })
 }
 
-/// The disks, once the drivers are loaded and no new disk has come for a moment. A machine without any disk is
-/// waited for as `ipa-disk-wait-attempts` and `-delay` say, then gives an empty list.
+/// The disks, once the drivers are loaded and no new disk has come for a moment. A machine with a bus
+/// that comes late but without any disk is waited for as `ipa-disk-wait-attempts` and `-delay` say, then gives an empty list.
 pub async fn settled(settings: &Settings) -> Vec<Disk> {
     let mut disks = list(settings);
     if settings.state_dir.as_deref() != Some(Path::new(init::STATE_DIR)) {
@@ -48,8 +50,10 @@ pub async fn settled(settings: &Settings) -> Vec<Disk> {
             disks = now;
             quiet_since = Instant::now();
         }
-        let quiet = quiet_since.elapsed() >= needed_quiet(&Root::new(&settings.root));
-        if quiet && (!disks.is_empty() || start.elapsed() >= patience) {
+        let needed = needed_quiet(&Root::new(&settings.root));
+        // Where no bus comes late, a machine without a disk is what it seems.
+        let longest = if needed.is_zero() { patience.min(NO_DISK) } else { patience };
+        if quiet_since.elapsed() >= needed && (!disks.is_empty() || start.elapsed() >= longest) {
             return disks;
         }
         tokio::time::sleep(LOOK).await;

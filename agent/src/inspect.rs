@@ -36,9 +36,13 @@ pub async fn collect(agent: &Arc<Agent>) -> InspectionReport {
     let wants = |name: &str| known.iter().any(|known| *known == name);
 
     // Listening takes long; all else is looked at meanwhile.
-    let listening = wants("lldp").then(|| {
+    let listening = (wants("lldp") || settings.collect_lldp).then(|| {
         let patience = settings.lldp_timeout;
-        tokio::task::spawn_blocking(move || lldp::listen(&net::cards(Path::new("/sys")), patience))
+        tokio::task::spawn_blocking(move || {
+            let sys = Path::new("/sys");
+            let plugged: Vec<net::Card> = net::cards(sys).into_iter().filter(|card| net::has_carrier(sys, &card.name)).collect();
+            lldp::listen(&plugged, patience)
+        })
     });
     let disks = disks::settled(settings).await;
     let mut report = InspectionReport::default();
@@ -64,7 +68,14 @@ pub async fn collect(agent: &Arc<Agent>) -> InspectionReport {
     if let Some(listening) = listening {
         match listening.await {
             Ok(heard) => {
-                report.extra.insert("lldp_raw".into(), json!(heard));
+                if settings.collect_lldp {
+                    for card in report.inventory.iter_mut().flat_map(|inventory| &mut inventory.interfaces) {
+                        card.lldp = Some(heard.get(&card.name).cloned().unwrap_or_default());
+                    }
+                }
+                if wants("lldp") {
+                    report.extra.insert("lldp_raw".into(), json!(heard));
+                }
             }
             Err(e) => errors.push(format!("lldp: {e}")),
         }

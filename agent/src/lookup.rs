@@ -68,6 +68,7 @@ pub async fn lookup(api: &Api, settings: &Settings, macs: &[String], node: Optio
             tracing::error!("no node found within {} s, starting over", settings.lookup_timeout.as_secs());
             round = Instant::now();
             attempt = 0;
+            pause = random_pause(settings.lookup_interval, attempt);
         }
         tokio::time::sleep(pause).await;
     }

@@ -107,6 +107,16 @@ impl Params {
         })
     }
 
+    /// URLs without their last slash. Anything that is no URL is left out with a word about it.
+    fn urls(&self, name: &str) -> Vec<String> {
+        let (good, bad): (Vec<String>, Vec<String>) =
+            self.list(name).into_iter().partition(|url| url.starts_with("http://") || url.starts_with("https://"));
+        for url in bad {
+            tracing::error!("{name}: {url} is no http or https URL (discovery by mdns is not built) and is ignored");
+        }
+        good.into_iter().map(|url| url.trim_end_matches('/').to_owned()).collect()
+    }
+
     fn list(&self, name: &str) -> Vec<String> {
         let words = self.get(name).unwrap_or_default().split(',');
         words.map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
@@ -225,8 +235,8 @@ impl Settings {
             list => list,
         };
         Self {
-            api_urls: p.list("ipa-api-url").iter().map(|url| url.trim_end_matches('/').to_owned()).collect(),
-            inspection_urls: p.list("ipa-inspection-callback-url"),
+            api_urls: p.urls("ipa-api-url"),
+            inspection_urls: p.urls("ipa-inspection-callback-url"),
             collectors,
             boot_mac: p.get("BOOTIF").and_then(boot_mac),
             token: p.get("ipa-agent-token").map(Token::new),
@@ -309,6 +319,11 @@ mod tests {
         let s = settings("ipa_debug=1 ipa-api-url=http://a:6385/,http://b");
         assert!(s.debug);
         assert_eq!(s.api_urls, ["http://a:6385", "http://b"]);
+    }
+
+    #[test]
+    fn what_is_no_url_is_left_out() {
+        assert_eq!(settings("ipa-api-url=mdns,http://a:1,ftp://b").api_urls, ["http://a:1"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::http::Api;
 use crate::hw::Root;
 use crate::net::{self, Network};
 use crate::params::{Params, Settings};
-use crate::{init, inspect, lookup, server, tls, vmedia};
+use crate::{hw, init, inspect, lookup, server, tls, vmedia};
 use std::future::pending;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -141,7 +141,13 @@ async fn advertised(agent: &Agent, api: &Api) -> IpAddr {
         }
     }
     loop {
-        if let Some(url) = api.url().and_then(|url| url::Url::parse(url).ok())
+        if let Some(name) = settings.network_interface.as_deref() {
+            let (v4, v6) = hw::nic::addresses().remove(name).unwrap_or_default();
+            let v6 = v6.into_iter().find(|ip| !ip.is_unicast_link_local());
+            if let Some(ip) = v4.first().copied().map(IpAddr::V4).or(v6.map(IpAddr::V6)) {
+                return ip;
+            }
+        } else if let Some(url) = api.url().and_then(|url| url::Url::parse(url).ok())
             && let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default())
         {
             match lookup_host((host.trim_matches(['[', ']']), port)).await {
@@ -153,7 +159,7 @@ async fn advertised(agent: &Agent, api: &Api) -> IpAddr {
                 Err(e) => tracing::warn!("{host}: {e}"),
             }
         }
-        tracing::warn!("no route to the API yet");
+        tracing::warn!("no address to be reached at yet");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }

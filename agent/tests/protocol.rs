@@ -47,8 +47,8 @@ fn an_old_api_gets_only_fields_it_knows() {
 #[test]
 fn a_conductor_that_is_away_at_first_is_waited_for() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let _agent = Agent::start(&format!("http://{port}"), &[]);
-    std::thread::sleep(Duration::from_millis(1500));
+    let _agent = Agent::start(&format!("http://{port}"), &["--param", "ipa-lookup-timeout=2"]);
+    std::thread::sleep(Duration::from_millis(2500));
     let behaviour = Behaviour { lookup_statuses: vec![503, 404, 500], heartbeat_statuses: vec![409], ..Behaviour::default() };
     let conductor = Conductor::on(TcpListener::bind(port).unwrap(), behaviour);
     // The refused heartbeat (the node was locked) is repeated soon.
