@@ -47,6 +47,8 @@ pub struct Life<'a> {
     begin: Instant,
     /// Limit of each phase.
     pub limit: Duration,
+    /// Name of the boot interface.
+    pub boot_interface: String,
     /// Name of the node.
     pub node: String,
     /// Seconds of each finished phase.
@@ -68,6 +70,7 @@ impl<'a> Life<'a> {
             driver,
             begin: Instant::now(),
             limit: Duration::from_secs(300),
+            boot_interface: "ipxe".to_owned(),
             node: machine.spec.name.clone(),
             phases: Vec::new(),
             banner: String::new(),
@@ -86,7 +89,17 @@ impl<'a> Life<'a> {
         ensure!(disks::digest(&decoy)? == before, "{}: the deployment changed the other disk", self.node);
         self.say("host check: the other disk is unchanged");
         self.undeploy()?;
-        self.retire()
+        self.retire()?;
+        self.check_boot_path()
+    }
+
+    /// The console tells by which way the ramdisk came.
+    fn check_boot_path(&self) -> Result<()> {
+        let console = self.machine.serial.since(Mark::default());
+        let by_network = console.contains("iPXE initialising devices");
+        let wanted = self.boot_interface == "ipxe";
+        ensure!(by_network == wanted, "{}: the ramdisk came by {}", self.node, if by_network { "iPXE" } else { "another way than iPXE" });
+        Ok(())
     }
 
     /// Creates the node and verifies its BMC.
@@ -267,7 +280,7 @@ impl<'a> Life<'a> {
         };
         let mode = if spec.firmware == Firmware::Bios { "bios" } else { "uefi" };
         let root = spec.disks.first().map(|disk| disk.serial.clone()).unwrap_or_default();
-        let interfaces = [("boot", "ipxe"), ("deploy", "direct"), ("inspect", "agent"), ("network", "noop")];
+        let interfaces = [("boot", self.boot_interface.as_str()), ("deploy", "direct"), ("inspect", "agent"), ("network", "noop")];
         NodeSpec {
             name: self.node.clone(),
             driver: driver.to_owned(),

@@ -40,6 +40,9 @@ pub(crate) struct DemoArgs {
     /// Run only the machine of this name (`bios` or `uefi`)
     #[arg(long)]
     only: Option<String>,
+    /// Boot the UEFI machine's ramdisk from virtual media instead of the network
+    #[arg(long)]
+    virtual_media: bool,
     /// Keep the daemon's data in a private PostgreSQL instead of SQLite
     #[arg(long)]
     postgres: bool,
@@ -136,15 +139,7 @@ fn inside(lab: &Lab, args: &DemoArgs) -> Result<()> {
 
     let api = Api::new(&daemon.url());
     let operator = match args.by {
-        By::Ours => {
-            let ours = Baremetal::ours(&program("debug", "baremetal"), &daemon.url());
-            if ours.run(&["node", "list", "-f", "json"], Duration::from_secs(30))?.is_empty() {
-                println!("our command line does nothing yet: orders go to the API");
-                Operator::Api(api)
-            } else {
-                Operator::Cli(ours, api)
-            }
-        }
+        By::Ours => Operator::Cli(Baremetal::ours(&program("debug", "baremetal"), &daemon.url()), api),
         By::IronicClient => Operator::Cli(Baremetal::ironic_client(&daemon.url()), api),
         By::Api => Operator::Api(api),
     };
@@ -159,6 +154,9 @@ fn inside(lab: &Lab, args: &DemoArgs) -> Result<()> {
                 let mut life = Life::new(&bench, machine, &operator, driver);
                 if args.overwrite {
                     life.limit *= 5;
+                }
+                if args.virtual_media && machine.spec.firmware == Firmware::Uefi {
+                    life.boot_interface = "redfish-virtual-media".to_owned();
                 }
                 scope.spawn(move || {
                     let result = life.whole(order);

@@ -79,6 +79,7 @@ pub(crate) fn test(all: bool) -> Result<()> {
     steps.counted("tests of all crates", || tests(all));
     steps.step("one life on two machines", || demo::as_child(&[]));
     if all {
+        steps.step("a life by virtual media", || demo::as_child(&["--reuse", "--only", "uefi", "--virtual-media"]));
         steps.step("the same by python-ironicclient", || demo::as_child(&["--reuse", "--by", "ironic-client"]));
         steps
             .step("the same on PostgreSQL, disks overwritten", || demo::as_child(&["--reuse", "--by", "api", "--postgres", "--overwrite"]));
