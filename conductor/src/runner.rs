@@ -76,6 +76,9 @@ impl From<DriverError> for StepError {
 /// How often a step whose failure may pass is tried again.
 const MAX_RETRIES: u32 = 5;
 
+/// How often a waiting flow of a node in maintenance is looked at.
+const MAINTENANCE_LOOK: Duration = Duration::from_secs(30);
+
 /// How long after a conductor's start nothing is called overdue: machines must get the chance to speak to it.
 const START_GRACE: Duration = Duration::from_secs(300);
 
@@ -139,6 +142,9 @@ async fn run_flow(t: &mut Task) -> Result<(), TaskError> {
             Phase::Started => Entry::Resumed,
             waiting => Entry::Woken(waiting.clone()),
         };
+        if matches!(entry, Entry::Woken(_)) && t.node.spec.maintenance {
+            return in_maintenance(t, &step).await;
+        }
         if entry == Entry::Resumed {
             if step.replay == Replay::Never {
                 let text = format!("the conductor stopped during step {}; whether it took effect is not known", step.label());
@@ -205,6 +211,17 @@ async fn run_flow(t: &mut Task) -> Result<(), TaskError> {
             }
         }
     }
+}
+
+/// A ramdisk's word about a node in maintenance is written down but moves nothing, or ends the flow where the operator wants it so
+/// (`[conductor] allow_provisioning_in_maintenance`, `states.md` section 9).
+async fn in_maintenance(t: &mut Task, step: &Step) -> Result<(), TaskError> {
+    if !t.core.config.allow_provisioning_in_maintenance {
+        return ending::failed(t, step, "aborted as node is in maintenance").await;
+    }
+    t.flow.wake_at = Some(t.now().after(MAINTENANCE_LOOK));
+    t.commit(true).await?;
+    Ok(())
 }
 
 /// Records a wait and lets go; at once due again when somebody woke the flow meanwhile.

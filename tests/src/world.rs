@@ -19,7 +19,7 @@ use bessemer_drivers::{
 };
 use bessemer_lab::postgres::Postgres;
 use bessemer_model::{
-    clock::SystemClock,
+    clock::{Clock, SystemClock},
     conductor::DriverOffer,
     ids::NodeId,
     interface::{InterfaceKind, hardware_type},
@@ -213,7 +213,9 @@ impl World {
         loop {
             let n = self.store.node_get(node).await?;
             let power = self.store.flow_get(node, bessemer_model::flow::Lane::Power).await?;
-            let waits = n.flow.as_ref().is_some_and(|f| f.phase.waits() && f.wake_at.is_none_or(|w| w.0 > n.created_at.0 + 600_000_000));
+            // A wait that nothing but the outside world ends soon.
+            let soon = SystemClock.now().after(Duration::from_secs(10));
+            let waits = n.flow.as_ref().is_some_and(|f| f.phase.waits() && f.wake_at.is_none_or(|w| w > soon));
             if (n.flow.is_none() && power.is_none() || waits) && n.reservation.is_none() {
                 return Ok(n);
             }

@@ -180,3 +180,32 @@ async fn a_patch_during_a_flow_is_kept() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_heartbeat_moves_nothing_while_the_node_is_in_maintenance() -> Result<()> {
+    for (allowed, ends) in [(true, P::ServiceWait), (false, P::ServiceFailed)] {
+        let db = Database::new(ENGINES[0]).await?;
+        let settings = ConductorConfig { allow_provisioning_in_maintenance: allowed, ..config() };
+        let w = World::start_with(db.open().await?, settings, slow("none", 0.0)).await?;
+        let node = w.node(P::Active).await?;
+        w.verb(node, Verb::Service, Some(vec![step(InterfaceKind::Vendor, "trigger_servicewait")])).await?;
+        let waiting = w.settled(node).await?;
+        let query = LookupQuery { node: Some(node), mint_token: true, ..LookupQuery::default() };
+        let token = w.api().lookup(query).await?.token;
+        let mut spec = waiting.spec.clone();
+        spec.maintenance = true;
+        w.store.node_update_spec(node, waiting.revision, spec, None).await?;
+        let beat = Heartbeat {
+            callback_url: "https://192.0.2.1:9999".into(),
+            agent_token: token,
+            agent_version: Some("1".into()),
+            ..Heartbeat::default()
+        };
+        w.api().heartbeat(node, beat).await?;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let end = w.settled(node).await?;
+        assert_eq!(end.status.provision_state, ends);
+        assert!(end.agent.is_some_and(|a| a.last_heartbeat.is_some()), "it is written down");
+    }
+    Ok(())
+}

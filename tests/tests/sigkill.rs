@@ -157,9 +157,15 @@ async fn thirty_sigkills_lose_no_life() -> Result<()> {
     if tokio::time::timeout(Duration::from_secs(60), all).await.is_err() {
         let nodes = api.get("/v1/nodes/detail").await.unwrap_or_default();
         for n in nodes["nodes"].as_array().into_iter().flatten() {
-            println!("{} {} target {} reservation {} error {}", n["name"], n["provision_state"], n["target_provision_state"], n["reservation"], n["last_error"]);
+            println!(
+                "{} {} target {} reservation {} error {}",
+                n["name"], n["provision_state"], n["target_provision_state"], n["reservation"], n["last_error"]
+            );
         }
-        println!("{}", std::fs::read_to_string(dir.path().join("log")).unwrap_or_default().lines().rev().take(30).collect::<Vec<_>>().join("\n"));
+        println!(
+            "{}",
+            std::fs::read_to_string(dir.path().join("log")).unwrap_or_default().lines().rev().take(30).collect::<Vec<_>>().join("\n")
+        );
         bail!("lives did not end after the last kill");
     }
     println!("{KILLS} SIGKILLs, {NODES} nodes, {rounds} deployments");

@@ -60,8 +60,7 @@ async fn every_step_that_fails_says_so_and_leaves_a_node_that_can_be_used_again(
         let db = Database::new(engine).await?;
         let hardware = FakeHardware::new(FakeBehaviour::default());
         let w = World::start_with(db.open().await?, config(), Arc::clone(&hardware)).await?;
-        let operations =
-            ["inspect.inspect", "bios.factory_reset", "raid.delete_configuration", "deploy.deploy", "vendor.log_passthrough"];
+        let operations = ["inspect.inspect", "bios.factory_reset", "raid.delete_configuration", "deploy.deploy", "vendor.log_passthrough"];
         for (from, verb, steps, to) in lives() {
             for op in operations {
                 let before = hardware.calls(op);
