@@ -37,10 +37,12 @@ pub(crate) enum Figure {
     Serve,
     /// Start and idle memory of the daemon
     Daemon,
+    /// Seconds of the whole life of one UEFI machine
+    Life,
 }
 
 pub(crate) fn run_figures(wanted: &[Figure]) -> Result<()> {
-    let all = [Figure::Sizes, Figure::Boot, Figure::Write, Figure::Serve, Figure::Daemon];
+    let all = [Figure::Sizes, Figure::Boot, Figure::Write, Figure::Serve, Figure::Daemon, Figure::Life];
     let wanted = if wanted.is_empty() { &all[..] } else { wanted };
     setup::all()?;
     for figure in wanted {
@@ -50,6 +52,7 @@ pub(crate) fn run_figures(wanted: &[Figure]) -> Result<()> {
             Figure::Write => write(),
             Figure::Serve => serve_as_child(),
             Figure::Daemon => daemon_as_child(),
+            Figure::Life => life(),
         };
         if let Err(error) = result {
             eprintln!("{figure:?}: {error:#}");
@@ -298,6 +301,28 @@ fn daemon_as_child() -> Result<()> {
     cargo(&["build", "--quiet", "--release", "-p", "bessemer"])?;
     ramdisk::build(&ramdisk::Options::new(ramdisk::Set::Minimal))?;
     in_lab("daemon")
+}
+
+/// One UEFI machine alone, booted by the firmware's own PXE, cleaned of metadata, a power cycle for each phase.
+fn life() -> Result<()> {
+    let mut demo = Command::new(std::env::current_exe()?);
+    let text = run(demo.args(["demo", "--only", "uefi", "--by", "api"]), LONG)?;
+    let line = text.lines().find_map(|line| line.split_once("retired: seconds: ")).context("the demo tells no times")?.1;
+    let phases: Vec<(&str, f64)> = line
+        .split([',', ';'])
+        .filter_map(|part| part.trim().rsplit_once(' '))
+        .filter_map(|(name, seconds)| Some((name, seconds.parse().ok()?)))
+        .collect();
+    let seconds = |name: &str| phases.iter().find(|(n, _)| *n == name).map_or(f64::NAN, |(_, seconds)| *seconds);
+    let deploy = seconds("deploy") + seconds("first boot");
+    let rows =
+        [("inspect", seconds("inspect"), 67.0), ("clean", seconds("clean"), 71.0), ("deploy to the system's first line", deploy, 104.0)];
+    for (name, value, peer) in rows {
+        figure(&format!("life of a UEFI machine: {name}"), value, "s", None, &format!("Ironic 39 with its Python agent: {peer}"));
+    }
+    let together = rows.iter().map(|(_, value, _)| value).sum();
+    figure("  together", together, "s", Some((70.0, Better::Less)), "Ironic 39 with its Python agent: 242");
+    Ok(())
 }
 
 /// Starts the released daemon five times: time to the first answer, memory when idle.

@@ -47,6 +47,29 @@ fn cache(name: &str) -> Result<PathBuf> {
 /// Debian's generic kernel, downloaded when it is not in the cache.
 pub fn kernel() -> Result<Kernel> {
     let dir = cache("kernel")?;
+    let deb = match wanted_kernel(&dir) {
+        Ok(deb) => deb,
+        // Without the network a kernel of last week serves as well.
+        Err(e) => match newest(&dir, "linux-image-")? {
+            Some(deb) => {
+                eprintln!("warning: {e:#}; using {}", deb.display());
+                deb
+            }
+            None => return Err(e),
+        },
+    };
+    let package = deb.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let tree = unpack(&deb)?;
+    let release = package.trim_start_matches("linux-image-").split('_').next().unwrap_or_default().to_owned();
+    let modules = [tree.join("lib/modules").join(&release), tree.join("usr/lib/modules").join(&release)];
+    let modules = modules.into_iter().find(|dir| dir.is_dir()).with_context(|| format!("{package} holds no modules"))?;
+    let vmlinuz = tree.join("boot").join(format!("vmlinuz-{release}"));
+    ensure!(vmlinuz.is_file(), "{package} holds no kernel");
+    Ok(Kernel { release, package, vmlinuz, modules })
+}
+
+/// The package file that apt would install now.
+fn wanted_kernel(dir: &Path) -> Result<PathBuf> {
     let mut name = image_package()?;
     if name.is_none() {
         // A fresh machine has no package lists.
@@ -54,21 +77,12 @@ pub fn kernel() -> Result<Kernel> {
         name = image_package()?;
     }
     let name = name.context("apt knows no linux-image-amd64: is this Debian with its main archive?")?;
-    let deb = match newest(&dir, &name)? {
-        Some(deb) => deb,
-        None => {
-            run(Command::new("apt-get").args(["-q", "download", &name]).current_dir(&dir))?;
-            newest(&dir, &name)?.with_context(|| format!("apt downloaded no {name}"))?
-        }
-    };
-    let package = deb.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let tree = unpack(&deb)?;
-    let release = name.trim_start_matches("linux-image-").to_owned();
-    let modules = [tree.join("lib/modules").join(&release), tree.join("usr/lib/modules").join(&release)];
-    let modules = modules.into_iter().find(|dir| dir.is_dir()).with_context(|| format!("{package} holds no modules"))?;
-    let vmlinuz = tree.join("boot").join(format!("vmlinuz-{release}"));
-    ensure!(vmlinuz.is_file(), "{package} holds no kernel");
-    Ok(Kernel { release, package, vmlinuz, modules })
+    let start = format!("{name}_");
+    if let Some(deb) = newest(dir, &start)? {
+        return Ok(deb);
+    }
+    run(Command::new("apt-get").args(["-q", "download", &name]).current_dir(dir))?;
+    newest(dir, &start)?.with_context(|| format!("apt downloaded no {name}"))
 }
 
 /// The package that `linux-image-amd64` stands for.
@@ -83,13 +97,13 @@ fn image_package() -> Result<Option<String>> {
         .map(str::to_owned))
 }
 
-fn newest(dir: &Path, name: &str) -> Result<Option<PathBuf>> {
-    let start = format!("{name}_");
+/// The last package file by name that begins with `start`.
+fn newest(dir: &Path, start: &str) -> Result<Option<PathBuf>> {
     let mut found: Vec<PathBuf> = Vec::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if file.starts_with(&start) && file.ends_with(".deb") {
+        if file.starts_with(start) && file.ends_with(".deb") {
             found.push(path);
         }
     }
@@ -116,12 +130,12 @@ fn unpack(deb: &Path) -> Result<PathBuf> {
 /// Folder with the unpacked firmware packages. The machine's own package lists are left alone.
 pub fn firmware() -> Result<PathBuf> {
     let dir = cache("firmware")?;
-    let missing: Vec<&str> = FIRMWARE.iter().copied().filter(|name| !matches!(newest(&dir, name), Ok(Some(_)))).collect();
+    let missing: Vec<&str> = FIRMWARE.iter().copied().filter(|name| !matches!(newest(&dir, &format!("{name}_")), Ok(Some(_)))).collect();
     if !missing.is_empty() {
         download_firmware(&dir, &missing)?;
     }
     for name in FIRMWARE {
-        if let Some(deb) = newest(&dir, name)? {
+        if let Some(deb) = newest(&dir, &format!("{name}_"))? {
             unpack(&deb)?;
         }
     }
@@ -180,7 +194,7 @@ fn download_firmware(dir: &Path, names: &[&str]) -> Result<()> {
 pub fn firmware_files(dir: &Path, name: &str) -> Vec<(String, PathBuf)> {
     let mut found = Vec::new();
     for package in FIRMWARE {
-        let Ok(Some(deb)) = newest(dir, package) else { continue };
+        let Ok(Some(deb)) = newest(dir, &format!("{package}_")) else { continue };
         let tree = deb.with_extension("tree");
         for base in [tree.join("lib/firmware"), tree.join("usr/lib/firmware")] {
             let (folder, last) = name.rsplit_once('/').unwrap_or(("", name));
