@@ -284,7 +284,14 @@ fn refusal(answer: &Answer, request: &Request<'_>) -> CliError {
         .find_map(|name| answer.headers.get(*name)?.to_str().ok())
         .map(str::to_owned);
     let segment = |at: usize| request.path.get(at).copied().unwrap_or_default().to_owned();
-    CliError::Api(Box::new(ApiError { status: answer.status.as_u16(), message, request_id, kind: segment(0), ident: segment(1) }))
+    CliError::Api(Box::new(ApiError {
+        status: answer.status.as_u16(),
+        message,
+        request_id,
+        kind: segment(0),
+        ident: segment(1),
+        hint: None,
+    }))
 }
 
 /// The words of an error body: `error_message` holds text, or JSON as text; some errors come without that wrapping.

@@ -6,7 +6,7 @@ mod node;
 mod node_change;
 mod node_detail;
 mod port;
-mod provision;
+pub mod provision;
 
 pub use node_change::new_node as node_body;
 

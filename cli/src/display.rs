@@ -14,6 +14,9 @@ use crate::record::Record;
 /// Bytes are told anew on plain lines after this time.
 const EVERY: Duration = Duration::from_secs(10);
 
+const WITHOUT_BAR: &str = "{spinner} {prefix:16} {elapsed:>5} {wide_msg}";
+const WITH_BAR: &str = "{spinner} {prefix:16} {elapsed:>5} [{bar:20}] {wide_msg}";
+
 /// Where progress is shown.
 #[derive(Debug)]
 pub enum Display {
@@ -42,7 +45,7 @@ impl Display {
         let out = match self {
             Self::Terminal(all) => {
                 let bar = all.add(ProgressBar::new_spinner());
-                if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix:16} {elapsed:>5} {wide_msg}") {
+                if let Ok(style) = ProgressStyle::with_template(WITHOUT_BAR) {
                     bar.set_style(style);
                 }
                 bar.set_prefix(name.to_owned());
@@ -80,6 +83,16 @@ impl Line {
 
     /// Shows where a node is.
     pub fn node(&self, node: &Record) {
+        if let Out::Bar(bar) = &self.out {
+            let part = part_done(node);
+            if let Some(part) = part {
+                bar.set_length(1000);
+                bar.set_position((part * 1000.0) as u64);
+            }
+            if let Ok(style) = ProgressStyle::with_template(if part.is_some() { WITH_BAR } else { WITHOUT_BAR }) {
+                bar.set_style(style.progress_chars("=> "));
+            }
+        }
         let (state, bytes) = describe(node);
         self.show(&state, &bytes);
     }
@@ -106,6 +119,13 @@ impl Line {
             Out::Quiet => {}
         }
     }
+}
+
+/// The part of the present phase that is done, from 0 to 1, where that is known.
+fn part_done(node: &Record) -> Option<f64> {
+    let progress = node.get("driver_internal_info")?.get("agent_progress")?;
+    let (done, total) = (progress.get("bytes_done")?.as_f64()?, progress.get("bytes_total")?.as_f64()?);
+    (total > 0.0).then(|| (done / total).clamp(0.0, 1.0))
 }
 
 /// State and step of a node, and the progress within that step.

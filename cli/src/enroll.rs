@@ -15,7 +15,7 @@ use crate::args::node::Enroll;
 use crate::args::output::{Format, Output};
 use crate::client::{Client, Request};
 use crate::commands::Session;
-use crate::commands::node_body;
+use crate::commands::{node_body, provision};
 use crate::display::Line;
 use crate::error::CliError;
 use crate::inventory::{self, Machine};
@@ -156,12 +156,15 @@ async fn ports(client: &Client, uuid: &str, ports: &[Map<String, Value>], line: 
     let there = client.list(Request::to(&["ports"]).query("node", uuid), "ports", Some(0)).await?;
     for port in ports {
         let address = port.get("address").and_then(Value::as_str).unwrap_or_default();
-        let same = |known: &Record| known.text("address").is_some_and(|known| known.eq_ignore_ascii_case(&address.replace('-', ":")));
+        // As labels and other tools write addresses, too.
+        let address = address.to_ascii_lowercase().replace('-', ":");
+        let same = |known: &Record| known.text("address").is_some_and(|known| known.eq_ignore_ascii_case(&address));
         if there.iter().any(same) {
             continue;
         }
         line.say(&format!("adding port {address}"));
         let mut body = port.clone();
+        body.insert("address".into(), address.into());
         body.insert("node_uuid".into(), uuid.into());
         client.post(&["ports"], &Value::Object(body)).await?;
     }
@@ -227,7 +230,7 @@ async fn advance(client: &Client, ident: &str, course: Course, end: Instant, lin
                     return Err(CliError::WentWrong { node: ident.into(), state, wanted: wanted.into(), why, hint });
                 }
                 done.push((verb, wanted));
-                client.put(&["nodes", ident, "states", "provision"], &json!({"target": verb})).await?;
+                provision::send(client, ident, &json!({"target": verb})).await?;
                 wait::for_state(client, ident, wanted, Some(left), line).await?;
             }
         }

@@ -50,6 +50,16 @@ pub enum CliError {
         /// Next step.
         hint: String,
     },
+    /// A node's state does not let it do what was asked.
+    #[error("node {node} is in `{state}`, from where it cannot do that.\n{hint}")]
+    WrongState {
+        /// The node.
+        node: String,
+        /// Where it is.
+        state: String,
+        /// Next step.
+        hint: String,
+    },
     /// A wait took too long.
     #[error(
         "node {node} is still in `{state}` after {} s of waiting for `{wanted}`; the service goes on with it.\n\
@@ -107,6 +117,8 @@ pub struct ApiError {
     pub kind: String,
     /// Second segment: the thing.
     pub ident: String,
+    /// A next step that is known better than by status and words.
+    pub hint: Option<String>,
 }
 
 impl std::fmt::Display for ApiError {
@@ -129,6 +141,9 @@ impl ApiError {
     }
 
     fn next_step(&self) -> Option<String> {
+        if self.hint.is_some() {
+            return self.hint.clone();
+        }
         let node = (self.kind == "nodes" && !self.ident.is_empty()).then_some(self.ident.as_str());
         let single = self.kind.trim_end_matches('s');
         Some(match (self.status, node) {
@@ -143,8 +158,11 @@ impl ApiError {
             (409, Some(node)) if self.is_locked() => {
                 format!("`baremetal node show {node} --fields reservation provision_state` shows who holds it; try again then.")
             }
-            (400, Some(node)) if self.message.contains("requested action") || self.message.contains("current state") => {
-                format!("`baremetal node show {node} --fields provision_state last_error` shows where it is.")
+            (409, None) if self.kind == "nodes" => {
+                "`baremetal node show NODE` shows it; `baremetal node enroll` goes on with a node that exists.".to_owned()
+            }
+            (400, None) if self.kind == "nodes" && self.message.to_lowercase().contains("hardware type") => {
+                "`baremetal driver list` shows the hardware types of this service.".to_owned()
             }
             (503, _) => "The service is busy; try again in a moment.".to_owned(),
             _ => return None,

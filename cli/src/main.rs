@@ -12,6 +12,7 @@ mod display;
 mod enroll;
 mod error;
 mod fields;
+mod hints;
 mod inventory;
 mod pairs;
 mod print;

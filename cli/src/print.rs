@@ -213,6 +213,21 @@ fn wrap(open: char, items: &[String], close: char, noindent: bool, depth: usize)
     format!("{open}\n{inner}{}\n{outer}{close}", items.join(&format!(",\n{inner}")))
 }
 
+/// An object as `a='1', b.c='2'`, which is how the Python client shows some of them to people.
+pub fn pairs(members: &serde_json::Map<String, Value>, prefix: &str) -> String {
+    let mut names: Vec<&String> = members.keys().collect();
+    names.sort();
+    let pair = |name: &String| {
+        let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+        match members.get(name) {
+            Some(Value::Object(inner)) => pairs(inner, &path),
+            None | Some(Value::Null) => format!("{path}="),
+            Some(value) => format!("{path}='{}'", python(value)),
+        }
+    };
+    names.into_iter().map(pair).collect::<Vec<_>>().join(", ")
+}
+
 /// A value as Python's `str` writes it.
 pub fn python(value: &Value) -> String {
     match value {

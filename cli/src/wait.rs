@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::client::{Client, Request};
 use crate::display::Line;
 use crate::error::CliError;
+use crate::hints;
 use crate::record::Record;
 
 /// Pause between two looks.
@@ -20,6 +21,8 @@ pub async fn for_state(client: &Client, node: &str, wanted: &str, limit: Option<
     let begin = Instant::now();
     let mut answered = Instant::now();
     let mut astray: Option<Instant> = None;
+    // Once it was seen on its way, a stable state is where that way has ended.
+    let mut moved = false;
     loop {
         let seen = match client.get(Request::to(&["nodes", node])).await {
             Ok(seen) => seen,
@@ -40,10 +43,10 @@ pub async fn for_state(client: &Client, node: &str, wanted: &str, limit: Option<
         }
         let failed = state == "error" || state.ends_with(" failed");
         if !stable {
-            astray = None;
+            (astray, moved) = (None, true);
         }
         let since = *astray.get_or_insert_with(Instant::now);
-        if failed || (stable && since.elapsed() >= GRACE) {
+        if failed || (stable && (moved || since.elapsed() >= GRACE)) {
             return Err(went_wrong(node, &state, wanted, &seen));
         }
         if over(begin, limit) {
@@ -60,24 +63,6 @@ fn over(begin: Instant, limit: Option<Duration>) -> bool {
 
 fn went_wrong(node: &str, state: &str, wanted: &str, seen: &Record) -> CliError {
     let why = seen.text("last_error").filter(|text| !text.is_empty()).unwrap_or("the service tells no error").trim_end().to_owned();
-    let hint = match state {
-        "enroll" => {
-            format!("Correct driver_info (`baremetal node set {node} --driver-info …`), then `baremetal node manage {node} --wait`.")
-        }
-        "inspect failed" => format!("Remove the cause, then `baremetal node inspect {node} --wait`."),
-        "clean failed" => {
-            format!("Remove the cause, then `baremetal node manage {node} --wait` and `baremetal node provide {node} --wait`.")
-        }
-        "deploy failed" => {
-            format!("Remove the cause, then `baremetal node deploy {node} --wait` again, or `baremetal node undeploy {node}`.")
-        }
-        "adopt failed" => format!("Remove the cause, then `baremetal node adopt {node} --wait` or `baremetal node manage {node}`."),
-        "rescue failed" | "unrescue failed" => {
-            format!("Remove the cause, then `baremetal node rescue {node}`, `unrescue`, or `undeploy`.")
-        }
-        "service failed" => format!("Remove the cause, then `baremetal node service {node} …`, or `baremetal node abort {node}`."),
-        "error" => format!("Remove the cause, then `baremetal node undeploy {node} --wait`."),
-        _ => format!("`baremetal node history list {node}` tells what happened."),
-    };
+    let hint = hints::after_failure(node, state);
     CliError::WentWrong { node: node.into(), state: state.into(), wanted: wanted.into(), why, hint }
 }

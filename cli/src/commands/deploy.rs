@@ -6,6 +6,7 @@ use crate::args::node::{Deploy, Rebuild};
 use crate::client::Request;
 use crate::config_drive;
 use crate::error::CliError;
+use crate::hints;
 use crate::pairs::{self, Patch};
 
 use super::Session;
@@ -97,8 +98,8 @@ pub async fn deploy(session: &Session, args: Deploy) -> Result<(), CliError> {
     for node in &args.verb.nodes.nodes {
         let seen = session.client.get(Request::to(&["nodes", node])).await?;
         let state = seen.text("provision_state").unwrap_or_default();
-        if let Some(next) = unfit(node, state) {
-            return Err(CliError::Usage(format!("node {node} is in `{state}` and cannot be deployed now.\n{next}")));
+        if let Some(next) = hints::unfit_for_deployment(node, state) {
+            return Err(CliError::WrongState { node: node.clone(), state: state.to_owned(), hint: next });
         }
         if !image.is_empty() || !root_device.is_empty() {
             let now = seen.get("instance_info").cloned().unwrap_or_default();
@@ -107,22 +108,6 @@ pub async fn deploy(session: &Session, args: Deploy) -> Result<(), CliError> {
         }
     }
     provision::act(session, &DEPLOY, &body, &args.verb).await
-}
-
-/// Why a node in that state cannot be deployed and what makes it fit; `None` lets the service decide.
-fn unfit(node: &str, state: &str) -> Option<String> {
-    Some(match state {
-        "enroll" => format!("`baremetal node manage {node} --wait`, then `baremetal node provide {node} --wait` make it available."),
-        "manageable" => format!("`baremetal node provide {node} --wait` makes it available."),
-        "active" => {
-            format!("`baremetal node rebuild {node}` deploys it anew; `baremetal node undeploy {node} --wait` takes the instance away.")
-        }
-        "clean failed" => format!("`baremetal node manage {node} --wait`, then `baremetal node provide {node} --wait` clean it again."),
-        "inspect failed" => {
-            format!("`baremetal node inspect {node} --wait`, then `baremetal node provide {node} --wait` make it available.")
-        }
-        _ => return None,
-    })
 }
 
 /// `node rebuild`.

@@ -219,7 +219,8 @@ async fn retire_one(session: &Session, node: &str, args: &Retire) -> Result<(), 
         patch.set("retired", true);
         patch.set_some("retired_reason", args.reason.as_ref());
     }
-    session.client.patch(Request::to(&["nodes", node]).body(&patch.body())).await
+    session.client.patch(Request::to(&["nodes", node]).body(&patch.body())).await?;
+    session.print(&format!("{} {node}\n", if args.undo { "No longer retired:" } else { "Retired:" }))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::args::other::{PortCommand, PortCreate, PortList, PortSet, PortShow, PortUnset};
+use crate::args::output::Format;
 use crate::client::Request;
 use crate::error::CliError;
 use crate::pairs::{self, Patch};
@@ -101,6 +102,13 @@ async fn list(session: &Session, args: PortList) -> Result<(), CliError> {
     }
     let mut rows = session.client.list(request, "ports", args.limit).await?;
     print::sort(&mut rows, args.sort.as_deref())?;
+    if matches!(args.output.format, Format::Table | Format::Value | Format::Csv) {
+        for row in &mut rows {
+            if let Some(Value::Object(members)) = row.get("extra").cloned() {
+                row.set("extra", print::pairs(&members, "").into());
+            }
+        }
+    }
     session.list(&columns(&named, args.long, fields::PORT_LONG, fields::PORT), &rows, &args.output)
 }
 

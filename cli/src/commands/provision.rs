@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::args::node::{Clean, Rescue, Service, Verb};
-use crate::client::Client;
+use crate::client::{Client, Request};
 use crate::error::CliError;
-use crate::{pairs, structured, wait};
+use crate::{hints, pairs, structured, wait};
 
 use super::Session;
 
@@ -48,9 +48,23 @@ pub const DEPLOY: Target = Target { name: "active", leads_to: "active" };
 /// `rebuild`.
 pub const REBUILD: Target = Target { name: "rebuild", leads_to: "active" };
 
-/// Tells a node to do something.
+/// Tells a node to do something. A refusal tells what the node's state allows instead.
 pub async fn send(client: &Client, node: &str, body: &Value) -> Result<(), CliError> {
-    client.put(&["nodes", node, "states", "provision"], body).await
+    match client.put(&["nodes", node, "states", "provision"], body).await {
+        Err(CliError::Api(mut error)) if error.status == 400 || (error.status == 409 && !error.is_locked()) => {
+            if let Ok(seen) = client.get(Request::to(&["nodes", node])).await {
+                let state = seen.text("provision_state").unwrap_or_default();
+                // In maintenance, it is not the state that stands in the way.
+                error.hint = Some(if seen.is("maintenance") {
+                    format!("It is in maintenance; `baremetal node maintenance unset {node}` ends that.")
+                } else {
+                    hints::instead(node, state)
+                });
+            }
+            Err(CliError::Api(error))
+        }
+        result => result,
+    }
 }
 
 /// A verb without a wait.
