@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail};
 use bessemer_lab::{
     api::Api,
     http,
-    tool::{Guarded, command, run},
+    tool::{Guarded, command, run, until},
 };
 use serde_json::Value;
 
@@ -229,6 +229,15 @@ impl Machine {
         let asked = http::get(&format!("{url}/v1/progress?agent_token={token}"), Duration::from_secs(2)).and_then(|r| r.json());
         let told = asked.unwrap_or_default();
         Progress { phase: told["phase"].as_str().unwrap_or_default().to_owned(), done: told["bytes_done"].as_u64().unwrap_or_default() }
+    }
+
+    /// Waits until the machine has followed the power off of a node at rest: a node that is used again at once would otherwise be served by
+    /// the ramdisk of before, which no real machine does.
+    ///
+    /// # Errors
+    /// After 5 s.
+    pub fn rests(&self) -> Result<()> {
+        until("the ramdisk's end", Duration::from_secs(5), || lock(&self.seen).boot.is_none())
     }
 
     /// An error when the machine itself (not the daemon) did something wrong.

@@ -330,6 +330,9 @@ impl Rig {
     pub fn deployed(&self, limit: Duration) -> Result<Value> {
         let end = self.daemon.reach(NODE, &["active", "deploy failed", "error"], limit);
         self.machine.check()?;
+        if end.is_ok() {
+            self.machine.rests()?;
+        }
         end.with_context(|| format!("the agent's log: {}", self.machine.log()))
     }
 
