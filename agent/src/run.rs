@@ -5,7 +5,7 @@ use crate::heartbeat::Beater;
 use crate::http::Api;
 use crate::hw::Root;
 use crate::net::{self, Network};
-use crate::params::{Params, Settings};
+use crate::params::{Params, PowerMode, Settings};
 use crate::{hw, init, inspect, lookup, server, tls, vmedia};
 use std::future::pending;
 use std::net::{IpAddr, SocketAddr};
@@ -81,7 +81,12 @@ pub async fn agent(settings: Settings, network: Option<Network>) -> Result<(), R
     tracing::info!("this machine is node {node}");
     if agent.accept(found.reply) == TokenVerdict::Lockdown {
         tracing::error!("the token of node {node} was given to another agent already: leaving the network for good");
-        net::lockdown();
+        // On an ordinary host (`run --no-power`) the network is not this program's to take away.
+        if agent.settings.power == PowerMode::Recorded {
+            agent.record_power("lockdown");
+        } else {
+            net::lockdown();
+        }
         pending::<()>().await;
     }
     let address = advertised(&agent, &api).await;
