@@ -243,6 +243,10 @@ impl Client {
     }
 
     fn url(&self, request: &Request<'_>) -> Result<Url, CliError> {
+        // Segments that would change the path instead of naming something in it.
+        if let Some(strange) = request.path.iter().find(|segment| matches!(**segment, "" | "." | "..")) {
+            return Err(CliError::Usage(format!("`{strange}` is no name")));
+        }
         let mut url = self.settings.endpoint.clone();
         url.path_segments_mut()
             .map_err(|()| CliError::Usage(format!("`{}` is no address that has paths", self.settings.endpoint)))?

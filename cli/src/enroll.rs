@@ -67,7 +67,7 @@ pub async fn run(session: &Session, mut args: Enroll) -> Result<(), CliError> {
         match done {
             Ok((at, Ok(node))) => nodes.push((at, node.without(fields::NODE_LINKS))),
             Ok((_, Err(error))) => failures.push(error),
-            Err(error) => failures.push(CliError::Usage(format!("an enrolment ended abnormally: {error}"))),
+            Err(error) => failures.push(CliError::Failed(format!("an enrolment ended abnormally: {error}"))),
         }
     }
     nodes.sort_by_key(|(at, _)| *at);
@@ -116,7 +116,7 @@ async fn take_in(client: &Client, machine: Machine, course: Course, line: &Line)
 /// Errors of several machines tell which one they are about.
 fn named(label: &str, error: CliError) -> CliError {
     match error {
-        CliError::Usage(text) => CliError::Usage(format!("{label}: {text}")),
+        CliError::Failed(text) => CliError::Failed(format!("{label}: {text}")),
         CliError::Api(mut error) => {
             error.message = format!("{label}: {}", error.message);
             CliError::Api(error)
@@ -132,7 +132,7 @@ async fn find_or_create(client: &Client, machine: &Machine, line: &Line) -> Resu
             Ok(node) => {
                 let (wanted, found) = (machine.body.get("driver").and_then(Value::as_str), node.text("driver"));
                 if wanted != found {
-                    return Err(CliError::Usage(format!(
+                    return Err(CliError::Failed(format!(
                         "a node of that name exists with driver {} instead of {}; delete it (`baremetal node delete {ident}`) or set its driver",
                         found.unwrap_or("unknown"),
                         wanted.unwrap_or("unknown"),

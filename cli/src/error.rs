@@ -9,6 +9,9 @@ pub enum CliError {
     /// The command line asks for something that makes no sense.
     #[error("{0}")]
     Usage(String),
+    /// What was asked for is not there, or not as it should be.
+    #[error("{0}")]
+    Failed(String),
     /// A file cannot be used.
     #[error("{}: {what}", path.display())]
     File {

@@ -208,3 +208,18 @@ fn refusals_name_the_next_step() {
     assert_eq!(code, 1);
     assert!(said.contains("still in `deploying`") && said.contains("`active`"), "{said}");
 }
+
+#[test]
+fn a_wait_outlives_a_daemon_that_is_killed() {
+    let mut service = Service::start(&["fake.deploy_delay=4"]);
+    service.ok(&["node", "enroll", "--driver", "fake-hardware", "--name", "m1", "--no-inspect"]);
+    let mut command = service.command(&["--max-retries", "0", "node", "deploy", "m1", "--wait", "90"]);
+    let wait = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().expect("it runs");
+    let deploying = || service.field("m1", "provision_state") == json!("deploying");
+    bessemer_lab::tool::until("m1 is deploying", std::time::Duration::from_secs(30), deploying).expect("deploying");
+    service.kill_and_restart(std::time::Duration::from_secs(3));
+    let out = wait.wait_with_output().expect("it ends");
+    let said = support::text(&out.stderr);
+    assert!(out.status.success(), "{said}");
+    assert!(said.contains("no answer from") && said.trim_end().ends_with("m1: active"), "{said}");
+}

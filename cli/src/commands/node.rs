@@ -131,7 +131,7 @@ async fn show(session: &Session, args: Show) -> Result<(), CliError> {
         let request = Request::to(&["nodes"]).query("instance_uuid", &args.node);
         let request = if named.is_empty() { request.query("detail", "True") } else { request.fields(&named) };
         let found = session.client.list(request, "nodes", None).await?;
-        found.into_iter().next().ok_or_else(|| CliError::Usage(format!("no node carries instance {}", args.node)))?
+        found.into_iter().next().ok_or_else(|| CliError::Failed(format!("no node carries instance {}", args.node)))?
     } else {
         session.client.get(Request::to(&["nodes", &args.node]).fields(&named)).await?
     };

@@ -121,7 +121,7 @@ async fn show(session: &Session, args: PortShow) -> Result<(), CliError> {
         found
             .into_iter()
             .next()
-            .ok_or_else(|| CliError::Usage(format!("no port has address {}; `baremetal port list` shows all", args.port)))?
+            .ok_or_else(|| CliError::Failed(format!("no port has address {}; `baremetal port list` shows all", args.port)))?
     } else {
         session.client.get(Request::to(&["ports", &args.port]).fields(&named)).await?
     };

@@ -109,7 +109,7 @@ pub async fn wait_for_all(session: &Session, target: &Target, verb: &Verb) -> Re
         match done {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => failures.push(error),
-            Err(error) => failures.push(CliError::Usage(format!("a wait ended abnormally: {error}"))),
+            Err(error) => failures.push(CliError::Failed(format!("a wait ended abnormally: {error}"))),
         }
     }
     CliError::gather(failures)

@@ -14,7 +14,8 @@ pub const LIMIT: Duration = Duration::from_secs(120);
 
 /// A daemon with fake hardware, of its own state folder; stopped when dropped.
 pub struct Service {
-    _daemon: Guarded,
+    daemon: Guarded,
+    line: (PathBuf, Vec<String>),
     pub folder: tempfile::TempDir,
     pub url: String,
     pub ours: Baremetal,
@@ -26,6 +27,14 @@ fn program(name: &str) -> PathBuf {
     me.ancestors().nth(2).expect("the profile's folder").join(name)
 }
 
+/// Starts the daemon; `None` when it does not come to listen.
+fn start(daemon: &std::path::Path, args: &[String], log: &std::path::Path, port: u16) -> Option<Guarded> {
+    let mut running = Guarded::start(command(&daemon.display().to_string()).args(args), log).expect("the daemon starts");
+    let ready = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+    let up = tool::until("the daemon listens", Duration::from_secs(30), || ready() || !running.alive());
+    (up.is_ok() && running.alive() && ready()).then_some(running)
+}
+
 impl Service {
     /// Starts one; `set` are options for `--set`.
     pub fn start(set: &[&str]) -> Self {
@@ -35,23 +44,28 @@ impl Service {
         // Another program may take a port between looking and listening: three tries.
         for _ in 0..3 {
             let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
-            let mut line = command(&daemon.display().to_string());
-            line.args(["serve", "--dev", "--listen", &format!("127.0.0.1:{port}"), "--state-dir"]).arg(folder.path().join("state"));
-            for option in set {
-                line.args(["--set", option]);
-            }
+            let state = folder.path().join("state").display().to_string();
+            let mut args: Vec<String> = ["serve", "--dev", "--listen"].map(String::from).to_vec();
+            args.extend([format!("127.0.0.1:{port}"), "--state-dir".to_owned(), state]);
+            args.extend(set.iter().flat_map(|option| ["--set".to_owned(), (*option).to_owned()]));
             let log = folder.path().join("daemon.log");
-            let mut daemon = Guarded::start(&mut line, &log).expect("the daemon starts");
-            let ready = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
-            let up = tool::until("the daemon listens", Duration::from_secs(30), || ready() || !daemon.alive());
-            if up.is_ok() && daemon.alive() && ready() {
+            if let Some(running) = start(&daemon, &args, &log, port) {
                 let url = format!("http://127.0.0.1:{port}");
                 let ours = Baremetal::ours(std::path::Path::new(env!("CARGO_BIN_EXE_baremetal")), &url);
-                return Self { _daemon: daemon, folder, url, ours };
+                return Self { daemon: running, line: (daemon, args), folder, url, ours };
             }
             eprintln!("{}", tool::log_tail(&log, 20));
         }
         panic!("the daemon does not start; its last words are above");
+    }
+
+    /// SIGKILL; then nothing, for a while; then the same daemon again.
+    pub fn kill_and_restart(&mut self, pause: Duration) {
+        self.daemon.kill();
+        std::thread::sleep(pause);
+        let port = self.url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+        let log = self.folder.path().join("daemon-again.log");
+        self.daemon = start(&self.line.0, &self.line.1, &log, port).unwrap_or_else(|| panic!("{}", tool::log_tail(&log, 20)));
     }
 
     /// Runs our program; it must succeed. What it printed.
