@@ -113,7 +113,8 @@ fn own(when: When) -> Result<()> {
     let gate = Gate::start(before)?;
     rig.api().patch(NODE, &[("/driver_info/image_http_proxy", json!(gate.url()))])?;
     rig.instance_info(&json!({"image_source": format!("file://{}", image.path.display()), "image_disk_format": "raw"}))?;
-    rig.deploy()?;
+    // With a config drive, which is written after the image's last byte.
+    rig.api().provision(NODE, "active", &[("configdrive", json!({"meta_data": {"name": "config-drive-content"}}))])?;
     if when == When::BeforeTheFirstByte {
         rig.progress_until("the agent waiting for the image", LIMIT, |p| p.phase == "writing")?;
     } else {
@@ -130,6 +131,8 @@ fn own(when: When) -> Result<()> {
     gate.allow(u64::MAX);
     ensure!(gate.passed() == before, "{when:?}: {} bytes had passed", gate.passed());
     goes_on_to_the_end(&mut rig, &image, ramdisk, when)?;
+    let table = tool::run(tool::command("sgdisk").arg("-p").arg(rig.machine.disk().device()), LIMIT)?;
+    ensure!(table.matches("config-2").count() == 1, "one config drive: {table}");
     let answers = gate.log();
     let lost = if when == When::AfterTheLastByte { 0 } else { 1 };
     ensure!(answers.iter().filter(|a| a.status != 502 && a.bytes > 0).count() <= 1 + lost, "{answers:?}");
