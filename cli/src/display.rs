@@ -40,6 +40,13 @@ impl Display {
         }
     }
 
+    /// Ends the display for now: what is printed next begins on a line of its own.
+    pub fn end(&self) {
+        if matches!(self, Self::Terminal(_)) {
+            eprintln!();
+        }
+    }
+
     /// A line for a node.
     pub fn line(&self, name: &str) -> Line {
         let out = match self {

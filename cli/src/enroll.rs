@@ -70,6 +70,7 @@ pub async fn run(session: &Session, mut args: Enroll) -> Result<(), CliError> {
             Err(error) => failures.push(CliError::Failed(format!("an enrolment ended abnormally: {error}"))),
         }
     }
+    session.display.end();
     nodes.sort_by_key(|(at, _)| *at);
     let nodes: Vec<Record> = nodes.into_iter().map(|(_, node)| node).collect();
     let output = Output::from(args.output);

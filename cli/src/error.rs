@@ -21,7 +21,11 @@ pub enum CliError {
         what: String,
     },
     /// The service cannot be reached.
-    #[error("no answer from {url}: {why}\nIs the service running there? Name another one by --os-endpoint or OS_ENDPOINT.")]
+    #[error("no answer from {url}: {why}\n{}", if why.contains("certificate") {
+        "Give the service's certificate authority by --os-cacert FILE, or do without verification by --insecure."
+    } else {
+        "Is the service running there? Name another one by --os-endpoint or OS_ENDPOINT."
+    })]
     Unreachable {
         /// Address of the service.
         url: String,

@@ -155,6 +155,13 @@ mod tests {
     }
 
     #[test]
+    fn the_inventory_shown_by_help_is_one() {
+        let help = crate::args::node::INVENTORY.split_once('\n').expect("a first line").1.replace("@env:BMC_PASSWORD", "x");
+        let found = machines(structured::parse(&help).expect("YAML")).expect("an inventory");
+        assert_eq!((found[0].label.as_str(), found[0].ports.len(), found[0].inspect), ("rack1-01", 1, Some(true)));
+    }
+
+    #[test]
     fn what_is_wrong_is_said_with_the_machine_s_name() {
         for (value, expected) in [
             (json!([]), "0 machines"),

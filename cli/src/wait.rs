@@ -38,7 +38,9 @@ pub async fn for_state(client: &Client, node: &str, wanted: &str, limit: Option<
         line.node(&seen);
         let state = seen.text("provision_state").unwrap_or_default().to_owned();
         let stable = seen.text("target_provision_state").is_none_or(str::is_empty);
-        if state == wanted && stable {
+        // A retired node is never made available: it is as far as it goes.
+        let retired = moved && wanted == "available" && state == "manageable" && seen.is("retired");
+        if stable && (state == wanted || retired) {
             return Ok(seen);
         }
         let failed = state == "error" || state.ends_with(" failed");

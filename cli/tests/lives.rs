@@ -83,6 +83,15 @@ fn a_machine_lives_from_enrolment_to_deletion() {
     let node = service.json(&["node", "show", "m1"]);
     assert_eq!((&node["provision_state"], &node["retired"], &node["retired_reason"]), (&json!("manageable"), &json!(true), &json!("old")));
     assert_eq!(service.ok(&["node", "list", "--retired", "-f", "value", "-c", "name"]), "m1\n");
+    let (_, said) = service.refused(&["node", "provide", "m1"]);
+    assert!(said.contains("baremetal node retire m1 --undo"), "{said}");
+    service.ok(&["node", "retire", "m1", "--undo"]);
+    // Retired while it is used: it is cleaned and goes no further.
+    service.ok(&["node", "provide", "m1", "--wait"]);
+    service.ok(&["node", "deploy", "m1", "--wait"]);
+    service.ok(&["node", "retire", "m1"]);
+    service.ok(&["node", "undeploy", "m1", "--wait", "60"]);
+    assert_eq!(service.field("m1", "provision_state"), json!("manageable"));
     service.ok(&["node", "retire", "m1", "--undo"]);
     assert_eq!(service.field("m1", "retired"), json!(false));
 

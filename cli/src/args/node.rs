@@ -157,8 +157,23 @@ pub struct Create {
     pub output: Output,
 }
 
+/// An inventory, for the help of `node enroll`.
+pub const INVENTORY: &str = "\
+An inventory (run it again to go on where it ended):
+  defaults:
+    driver: ipmi
+    driver_info: {ipmi_username: admin, ipmi_password: '@env:BMC_PASSWORD'}
+  nodes:
+  - name: rack1-01
+    driver_info: {ipmi_address: 192.0.2.11}
+    properties: {root_device: {serial: S1}}
+    macs: ['52:54:00:00:00:01']
+    inspect: true    # the default
+    provide: true    # the default";
+
 /// `node enroll`.
 #[derive(Debug, Args)]
+#[command(after_help = INVENTORY)]
 pub struct Enroll {
     /// Inventory of several machines: YAML, JSON or TOML; - for standard input
     #[arg(short, long, value_name = "FILE")]

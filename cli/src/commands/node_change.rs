@@ -213,8 +213,10 @@ async fn retire_one(session: &Session, node: &str, args: &Retire) -> Result<(), 
         if seen.text("provision_state") == Some("available") {
             let line = session.display.line(node);
             provision::send(&session.client, node, &json!({"target": "manage"})).await?;
-            wait::for_state(&session.client, node, "manageable", Some(provision::VERIFY_LIMIT), &line).await?;
-            line.finish("manageable, so that it is not taken meanwhile");
+            let managed = wait::for_state(&session.client, node, "manageable", Some(provision::VERIFY_LIMIT), &line).await;
+            line.finish(if managed.is_ok() { "manageable, so that it is not taken meanwhile" } else { "failed" });
+            session.display.end();
+            managed?;
         }
         patch.set("retired", true);
         patch.set_some("retired_reason", args.reason.as_ref());

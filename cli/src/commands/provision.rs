@@ -57,6 +57,8 @@ pub async fn send(client: &Client, node: &str, body: &Value) -> Result<(), CliEr
                 // In maintenance, it is not the state that stands in the way.
                 error.hint = Some(if seen.is("maintenance") {
                     format!("It is in maintenance; `baremetal node maintenance unset {node}` ends that.")
+                } else if seen.is("retired") && body["target"] == "provide" {
+                    format!("`baremetal node retire {node} --undo` takes the mark away.")
                 } else {
                     hints::instead(node, state)
                 });
@@ -100,7 +102,10 @@ pub async fn wait_for_all(session: &Session, target: &Target, verb: &Verb) -> Re
         line.say(&format!("waiting for `{wanted}`"));
         waits.spawn(async move {
             let result = wait::for_state(&client, &node, wanted, limit, &line).await;
-            line.finish(if result.is_ok() { wanted } else { "failed" });
+            match &result {
+                Ok(node) => line.finish(node.text("provision_state").unwrap_or(wanted)),
+                Err(_) => line.finish("failed"),
+            }
             result
         });
     }
@@ -112,6 +117,7 @@ pub async fn wait_for_all(session: &Session, target: &Target, verb: &Verb) -> Re
             Err(error) => failures.push(CliError::Failed(format!("a wait ended abnormally: {error}"))),
         }
     }
+    session.display.end();
     CliError::gather(failures)
 }
 
