@@ -152,7 +152,7 @@ fn namespaced(state: &Path, args: &[OsString]) -> Result<Command> {
     command
         .args(["--pdeathsig", "KILL", "unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc"])
         .args(["--propagation", "private", "--kill-child=SIGKILL"])
-        .arg(std::env::current_exe()?)
+        .arg(tool::own_program()?)
         .args(args)
         .env(ROLE, "first")
         .env(STATE, state)

@@ -33,6 +33,13 @@ pub fn find(program: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
+/// The running program's own file. A test run may have built it anew meanwhile: then the new one.
+pub fn own_program() -> Result<PathBuf> {
+    let path = std::env::current_exe().context("cannot find the running program")?;
+    let text = path.to_string_lossy();
+    Ok(text.strip_suffix(" (deleted)").map_or(path.clone(), PathBuf::from))
+}
+
 /// Runs to the end and returns standard output as text; a non-zero end is an error that carries
 /// the last lines of what the program printed.
 pub fn run(command: &mut Command, limit: Duration) -> Result<String> {

@@ -64,7 +64,7 @@ fn up(name: &str, count: u8) -> Result<()> {
     let _ = std::fs::remove_file(&card);
     let log = std::fs::File::create(card.with_extension("log"))?;
     let mut holder = Command::new("setsid")
-        .arg(std::env::current_exe()?)
+        .arg(tool::own_program()?)
         .args(["lab", "hold", name, &count.to_string()])
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)

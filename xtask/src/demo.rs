@@ -70,7 +70,7 @@ enum By {
 
 /// Runs the demo in a process of its own, as a lab needs.
 pub(crate) fn as_child(args: &[&str]) -> Result<()> {
-    let status = Command::new(std::env::current_exe()?).arg("demo").args(args).status()?;
+    let status = Command::new(tool::own_program()?).arg("demo").args(args).status()?;
     if !status.success() {
         bail!("the demo ended with {status}");
     }

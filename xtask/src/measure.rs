@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bessemer_lab::daemon::{Daemon, Settings};
 use bessemer_lab::image::{Form, ImageSpec, TestImage};
 use bessemer_lab::imageserver::{Behaviour, ImageServer};
-use bessemer_lab::tool::{Guarded, command, run};
+use bessemer_lab::tool::{Guarded, command, own_program, run};
 use bessemer_lab::{enter, peers, setup};
 use serde_json::Value;
 
@@ -200,7 +200,7 @@ impl Drop for LoopDevice {
 
 /// Runs a part that needs a lab in a process of its own.
 fn in_lab(part: &str) -> Result<()> {
-    let status = Command::new(std::env::current_exe()?).args(["bench-in-lab", part]).status()?;
+    let status = Command::new(own_program()?).args(["bench-in-lab", part]).status()?;
     ensure!(status.success(), "measuring {part} ended with {status}");
     Ok(())
 }
@@ -305,7 +305,7 @@ fn daemon_as_child() -> Result<()> {
 
 /// One UEFI machine alone, booted by the firmware's own PXE, cleaned of metadata, a power cycle for each phase.
 fn life() -> Result<()> {
-    let mut demo = Command::new(std::env::current_exe()?);
+    let mut demo = Command::new(own_program()?);
     let text = run(demo.args(["demo", "--only", "uefi", "--by", "api"]), LONG)?;
     let line = text.lines().find_map(|line| line.split_once("retired: seconds: ")).context("the demo tells no times")?.1;
     let phases: Vec<(&str, f64)> = line
