@@ -235,7 +235,7 @@ pub struct NodeFilter {
     pub lessee: Option<String>,
     /// Owner or lessee.
     pub project: Option<String>,
-    /// Upper and lower case (ASCII) are alike; `%` and `_` stand for themselves.
+    /// Upper and lower case (ASCII) are alike; `%` and `_` mean what they mean to SQL LIKE, as in the contract.
     pub description_contains: Option<String>,
     pub retired: Option<bool>,
     /// Any of these; empty = any shard and none.
