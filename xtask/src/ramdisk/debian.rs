@@ -20,7 +20,42 @@ const FIRMWARE: &[&str] = &[
     "firmware-qlogic",
     "firmware-realtek",
 ];
-const FIRMWARE_URI: &str = "http://deb.debian.org/debian";
+
+/// The archive from which this machine itself gets Debian: the first one that its own apt sources name with component `main`.
+fn archive() -> Result<String> {
+    let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
+    if let Ok(parts) = fs::read_dir("/etc/apt/sources.list.d") {
+        let mut parts: Vec<PathBuf> = parts.flatten().map(|entry| entry.path()).collect();
+        parts.sort();
+        files.extend(parts);
+    }
+    let texts: Vec<String> = files.iter().filter_map(|file| fs::read_to_string(file).ok()).collect();
+    let found = texts.iter().find_map(|text| archive_in(text));
+    found.context("no Debian archive with component 'main' in the apt sources: firmware files cannot be fetched")
+}
+
+/// The archive in one file of apt sources, in the one-line or the deb822 form.
+fn archive_in(text: &str) -> Option<String> {
+    for line in text.lines().map(str::trim) {
+        let mut words =
+            line.strip_prefix("deb ").unwrap_or_default().split_whitespace().filter(|w| !w.starts_with('[') && !w.ends_with(']'));
+        if let Some(uri) = words.next().filter(|u| u.starts_with("http"))
+            && words.any(|w| w == "main")
+        {
+            return Some(uri.to_owned());
+        }
+    }
+    for stanza in text.split("\n\n") {
+        let field = |name: &str| stanza.lines().find_map(|l| l.strip_prefix(name)).map(str::trim);
+        if field("Components:").is_some_and(|c| c.split_whitespace().any(|w| w == "main"))
+            && let Some(uri) = field("URIs:").and_then(|u| u.split_whitespace().next())
+            && !uri.contains("security")
+        {
+            return Some(uri.to_owned());
+        }
+    }
+    None
+}
 
 /// An unpacked kernel package.
 pub struct Kernel {
@@ -155,7 +190,8 @@ fn download_firmware(dir: &Path, names: &[&str]) -> Result<()> {
         bail!("{keyring} is missing: apt-get install debian-archive-keyring");
     }
     let sources = apt.join("sources.list");
-    fs::write(&sources, format!("deb [signed-by={keyring}] {FIRMWARE_URI} {codename} non-free-firmware\n"))?;
+    let uri = archive()?;
+    fs::write(&sources, format!("deb [signed-by={keyring}] {uri} {codename} non-free-firmware\n"))?;
     let settings = [
         format!("Dir::Etc::SourceList={}", sources.display()),
         "Dir::Etc::SourceParts=-".to_owned(),
@@ -174,7 +210,7 @@ fn download_firmware(dir: &Path, names: &[&str]) -> Result<()> {
     let updated = apt_get().args(["-o", "APT::Update::Error-Mode=any", "update"]).output().context("cannot start apt-get")?;
     ensure!(
         updated.status.success(),
-        "{FIRMWARE_URI} {codename} non-free-firmware cannot be read: {}",
+        "{uri} {codename} non-free-firmware cannot be read: {}",
         String::from_utf8_lossy(&updated.stderr)
             .lines()
             .rfind(|line| line.starts_with("E:") || line.starts_with("W:"))
@@ -213,4 +249,18 @@ pub fn firmware_files(dir: &Path, name: &str) -> Vec<(String, PathBuf)> {
     found.sort();
     found.dedup_by(|a, b| a.0 == b.0);
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_archive_is_found_in_both_forms_of_apt_sources() {
+        let line = "# comment\ndeb [signed-by=/x arch=amd64] http://mirror.example/debian bookworm main contrib\n";
+        assert_eq!(archive_in(line).as_deref(), Some("http://mirror.example/debian"));
+        let stanza = "Types: deb\n# note\nURIs: http://mirror.example/debian\nSuites: bookworm\nComponents: main\n\nTypes: deb\n";
+        assert_eq!(archive_in(stanza).as_deref(), Some("http://mirror.example/debian"));
+        assert_eq!(archive_in("deb https://other.example/apt stable stable\n"), None);
+    }
 }
