@@ -11,6 +11,7 @@ pub mod fault;
 mod heartbeat;
 mod inspection;
 mod links;
+mod listing;
 mod lookup;
 mod patch;
 mod query;

@@ -11,8 +11,8 @@ use bessemer_model::{
 use serde_json::json;
 
 use crate::{
-    links::{Links, next_page},
-    query::{shown, shown_in_list},
+    links::Links,
+    listing::{Listing, PAGING, fields_of_one, short},
     reply::Reply,
     request::{Api, Req},
     version::{FieldSet, FieldTable, fields::ConductorField},
@@ -51,19 +51,12 @@ fn not_found(name: &str) -> Fault {
 /// `GET /v1/conductors`.
 pub(crate) async fn list(api: &Api, req: &Req) -> Result<Reply, Fault> {
     let q = &req.query;
-    q.only(&["fields", "detail", "limit", "marker", "sort_key", "sort_dir"])?;
-    let mut shown = shown_in_list(q, req.version, SHORT)?;
-    if let Some(names) = &mut shown.named {
-        names.retain(|n| n != "links");
-    }
-    let limit = q.limit(api.config.max_limit)?;
-    let sort_key = q.get("sort_key").filter(|k| !k.is_empty()).unwrap_or("id");
-    let desc = q.descending()?;
-    let sort = req.version.sort_field::<ConductorField>(sort_key)?;
+    q.only(&[PAGING, &["fields", "detail"]].concat())?;
+    let listing = Listing::read(api, req, short(req, SHORT)?, "id")?;
     let mut all = api.store.conductor_list().await?;
     let alive = alive(api).await?;
     all.sort_by(|a, b| {
-        let by_field = match sort {
+        let by_field = match listing.sort {
             Some(F::Hostname) => a.hostname.cmp(&b.hostname),
             Some(F::ConductorGroup) => a.conductor_group.cmp(&b.conductor_group),
             Some(F::CreatedAt) => a.created_at.cmp(&b.created_at),
@@ -72,25 +65,18 @@ pub(crate) async fn list(api: &Api, req: &Req) -> Result<Reply, Fault> {
         };
         by_field.then(a.seq.cmp(&b.seq))
     });
-    if desc {
+    if listing.desc {
         all.reverse();
     }
     let skip = match q.get("marker") {
         None => 0,
         Some(m) => all.iter().position(|c| c.hostname == m).ok_or_else(|| not_found(m))? + 1,
     };
-    let page: Vec<&Conductor> = all.iter().skip(skip).take(limit as usize).collect();
+    let page: Vec<&Conductor> = all.iter().skip(skip).take(listing.limit as usize).collect();
     let mut body = JsonMap::new();
-    body.insert("conductors".into(), page.iter().map(|c| render(c, &alive, shown.set, &req.base)).collect());
-    if let Some(last) = page.last().filter(|_| page.len() == limit as usize) {
-        let mut args = vec![("sort_key", sort_key.to_owned()), ("sort_dir", if desc { "desc" } else { "asc" }.to_owned())];
-        if let Some(d) = shown.detail {
-            args.push(("detail", if d { "True" } else { "False" }.to_owned()));
-        }
-        if let Some(names) = shown.named.as_ref().filter(|n| !n.is_empty()) {
-            args.push(("fields", names.join(",")));
-        }
-        body.insert("next".into(), next_page(&req.base, "conductors", &args, limit, &last.hostname).into());
+    body.insert("conductors".into(), page.iter().map(|c| render(c, &alive, listing.shown.set, &req.base)).collect());
+    if let Some(next) = listing.next(req, "conductors", &[], page.len(), page.last().map(|c| &c.hostname)) {
+        body.insert("next".into(), next.into());
     }
     Reply::ok(&body)
 }
@@ -98,7 +84,7 @@ pub(crate) async fn list(api: &Api, req: &Req) -> Result<Reply, Fault> {
 /// `GET /v1/conductors/{hostname}`.
 pub(crate) async fn show(api: &Api, req: &Req) -> Result<Reply, Fault> {
     req.query.only(&["fields"])?;
-    let fields = shown(&req.query, req.version)?.map_or_else(|| req.version.visible(), |(set, _)| set);
+    let fields = fields_of_one(req)?;
     let c = api.store.conductor_get(req.param(0)).await?;
     Reply::ok(&render(&c, &alive(api).await?, fields, &req.base))
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use bessemer_db::{Children, NodeFilter, NodePage, NodeSort};
 use bessemer_model::{
     fault::Fault,
-    ids::NodeId,
     interface::InterfaceKind,
     node::{Node, NodeFault},
     state::ProvisionState,
@@ -14,8 +13,8 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::node_view::NodeView;
 use crate::{
-    links::next_page,
-    query::{Query, Shown, shown, shown_in_list},
+    listing::{Listing, PAGING, detailed, fields_of_one, short},
+    query::{Query, Shown},
     reply::Reply,
     request::{Api, Req},
     ring::Conductors,
@@ -54,42 +53,29 @@ const FILTERS: &[&str] = &[
     "sharded",
     "include_children",
     "parent_node",
-    "limit",
-    "marker",
-    "sort_key",
-    "sort_dir",
 ];
 
 /// `GET /v1/nodes`.
 pub(crate) async fn list(api: &Api, req: &Req) -> Result<Reply, Fault> {
-    req.query.only(&[FILTERS, &["fields", "detail"]].concat())?;
-    let mut shown = shown_in_list(&req.query, req.version, SHORT)?;
-    if let Some(names) = &mut shown.named {
-        names.retain(|n| n != "links");
-    }
-    collection(api, req, shown, "nodes").await
+    req.query.only(&[FILTERS, PAGING, &["fields", "detail"]].concat())?;
+    collection(api, req, short(req, SHORT)?, "nodes").await
 }
 
 /// `GET /v1/nodes/detail`.
 pub(crate) async fn list_detail(api: &Api, req: &Req) -> Result<Reply, Fault> {
-    req.query.only(FILTERS)?;
-    let shown = Shown { set: req.version.visible(), named: None, detail: None };
-    collection(api, req, shown, "nodes/detail").await
+    req.query.only(&[FILTERS, PAGING].concat())?;
+    collection(api, req, detailed(req), "nodes/detail").await
 }
 
 async fn collection(api: &Api, req: &Req, shown: Shown<NodeField>, path: &str) -> Result<Reply, Fault> {
     let (q, v) = (&req.query, req.version);
     v.check_query(Listed::Nodes, q.names())?;
-    let limit = q.limit(api.config.max_limit)?;
-    let sort_key = q.get("sort_key").filter(|k| !k.is_empty()).unwrap_or("id");
-    let desc = q.descending()?;
-    let sort = v.sort_field::<NodeField>(sort_key)?.map_or(Ok(NodeSort::Created), sort_column)?;
-    let marker = q.uuid("marker")?.map(NodeId);
+    let listing = Listing::read(api, req, shown, "id")?;
+    let mut page: NodePage = listing.page(req, sort_column)?;
     let filter = filter(api, req).await?;
 
     let conductors = api.ring.conductors().await?;
     // One instance is on one node: such a list has no pages.
-    let mut page = NodePage { limit, marker, sort, desc };
     if filter.instance_uuid.is_some() {
         page.marker = None;
     }
@@ -98,22 +84,15 @@ async fn collection(api: &Api, req: &Req, shown: Shown<NodeField>, path: &str) -
         nodes.retain(|n| conductors.host_of(n) == Some(host));
     }
 
-    let next = nodes.last().filter(|_| nodes.len() == limit as usize && filter.instance_uuid.is_none()).map(|last| {
-        let mut args = vec![("sort_key", sort_key.to_owned()), ("sort_dir", if desc { "desc" } else { "asc" }.to_owned())];
-        for name in ["associated", "maintenance", "retired"] {
-            if q.bool(name) == Ok(Some(true)) {
-                args.push((name, "True".to_owned()));
-            }
+    let mut echoed = Vec::new();
+    for name in ["associated", "maintenance", "retired"] {
+        if q.bool(name) == Ok(Some(true)) {
+            echoed.push((name, "True".to_owned()));
         }
-        if let Some(d) = shown.detail {
-            args.push(("detail", if d { "True" } else { "False" }.to_owned()));
-        }
-        if let Some(names) = shown.named.as_ref().filter(|n| !n.is_empty()) {
-            args.push(("fields", names.join(",")));
-        }
-        next_page(&req.base, path, &args, limit, last.id)
-    });
-    Reply::ok(&Collection { nodes: &nodes, next, fields: shown.set, version: v, base: &req.base, conductors: &conductors })
+    }
+    let last = nodes.last().filter(|_| filter.instance_uuid.is_none()).map(|n| n.id);
+    let next = listing.next(req, path, &echoed, nodes.len(), last);
+    Reply::ok(&Collection { nodes: &nodes, next, fields: listing.shown.set, version: v, base: &req.base, conductors: &conductors })
 }
 
 struct Collection<'a> {
@@ -156,10 +135,7 @@ impl Serialize for Collection<'_> {
 /// `GET /v1/nodes/{ident}`.
 pub(crate) async fn show(api: &Api, req: &Req) -> Result<Reply, Fault> {
     req.query.only(&["fields"])?;
-    let fields = match shown(&req.query, req.version)? {
-        Some((set, _)) => set,
-        None => req.version.visible(),
-    };
+    let fields = fields_of_one(req)?;
     let node = api.node_of_path(req).await?;
     let conductors = api.ring.conductors().await?;
     Reply::ok(&NodeView {
@@ -212,10 +188,10 @@ async fn filter(api: &Api, req: &Req) -> Result<NodeFilter, Fault> {
 }
 
 /// The column behind a sortable field.
-fn sort_column(f: NodeField) -> Result<NodeSort, Fault> {
+fn sort_column(f: NodeField) -> Option<NodeSort> {
     use NodeField as F;
     use NodeSort as S;
-    Ok(match f {
+    Some(match f {
         F::Uuid => S::Uuid,
         F::CreatedAt => S::CreatedAt,
         F::UpdatedAt => S::UpdatedAt,
@@ -265,6 +241,6 @@ fn sort_column(f: NodeField) -> Result<NodeSort, Fault> {
         F::ParentNode => S::ParentNode,
         F::DisablePowerOff => S::DisablePowerOff,
         F::Health => S::Health,
-        _ => return Err(Fault::invalid("This field cannot be sorted by.")),
+        _ => return None,
     })
 }

@@ -14,9 +14,10 @@ use serde_json::json;
 
 use super::{
     node_doc::Doc,
-    port::{PortView, VTEP, parse_address, port_of_path},
+    port::{VTEP, parse_address, port_of_path},
 };
 use crate::{
+    listing,
     patch::Patch,
     query::parse_uuid,
     reply::Reply,
@@ -149,8 +150,7 @@ pub(crate) async fn create(api: &Api, req: &Req) -> Result<Reply, Fault> {
     port.node = owner(api, &body).await?.id;
     let port = api.store.port_create(port).await?;
     api.conductor.node_changed(port.node);
-    let view = PortView { port: &port, fields: req.version.visible(), version: req.version, base: &req.base };
-    Reply::created(&view, format!("{}/v1/ports/{}", req.base, port.id))
+    listing::created(req, &port)
 }
 
 fn document(p: &Port) -> JsonMap {
@@ -203,7 +203,7 @@ pub(crate) async fn patch(api: &Api, req: &Req) -> Result<Reply, Fault> {
         api.conductor.node_changed(stored.node);
         stored
     };
-    Reply::ok(&PortView { port: &port, fields: req.version.visible(), version: req.version, base: &req.base })
+    listing::whole(req, &port)
 }
 
 fn check_change(node: &Node, old: &Port, new: &Port) -> Result<(), Fault> {
