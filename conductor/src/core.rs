@@ -118,6 +118,12 @@ impl Core {
     pub(crate) fn lease_renewed(&self, sent: Instant) {
         let safe = self.config.lease.saturating_sub(Duration::from_secs(2));
         *self.lease.valid_until.lock().unwrap_or_else(PoisonError::into_inner) = sent + safe;
+        self.registry.fence().close_at(sent + safe);
+    }
+
+    /// When the lease as this process counts it is over.
+    pub(crate) fn lease_ends(&self) -> Instant {
+        *self.lease.valid_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn lease_gone(&self) {

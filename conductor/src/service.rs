@@ -76,18 +76,22 @@ async fn run_lease(core: Arc<Core>) {
             () = core.stop.cancelled() => return,
         }
         let sent = Instant::now();
-        let renewed = core.store.conductor_renew(&core.config.host, core.epoch(), core.now(), core.config.lease).await;
-        match renewed {
-            Ok(true) => core.lease_renewed(sent),
-            Ok(false) => {
+        // A store that does not answer must not keep effects going beyond the lease.
+        let renewal = core.store.conductor_renew(&core.config.host, core.epoch(), core.now(), core.config.lease);
+        match tokio::time::timeout_at(core.lease_ends().into(), renewal).await {
+            Ok(Ok(true)) => core.lease_renewed(sent),
+            Ok(Ok(false)) => {
                 tracing::warn!("the conductor's row was taken by another process or has run out; starting a new epoch");
                 core.lease_gone();
                 if let Err(e) = take_lease(&core).await {
                     tracing::error!(error = %e, "the conductor's row could not be taken");
                 }
             }
-            Err(e) => {
-                tracing::warn!(error = %e, "the lease could not be renewed");
+            result => {
+                match result {
+                    Ok(Err(e)) => tracing::warn!(error = %e, "the lease could not be renewed"),
+                    _ => tracing::warn!("the lease could not be renewed in time: the store does not answer"),
+                }
                 if !core.lease_outlives(Duration::ZERO) {
                     core.lease_gone();
                     if let Err(e) = take_lease(&core).await {

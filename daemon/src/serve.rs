@@ -12,7 +12,8 @@ use bessemer_conductor::{Conductor, ConductorConfig, Core, boot_source::StoreBoo
 use bessemer_db::{OpenOptions, SealKey, Store, Synchronous};
 use bessemer_drivers::{
     fake::{FakeBehaviour, FakeHardware},
-    ipmi::{IpmiDriver, IpmiPool, IpmiSettings},
+    fence::EffectFence,
+    ipmi::{IpmiConfig, IpmiDriver, IpmiPool, IpmiSettings},
     redfish::{AuthType, PoolConfig, RedfishPool, Verify, iface::RedfishInterfaces},
     registry::Registry,
 };
@@ -143,6 +144,7 @@ async fn open_store(options: &Options, state_dir: &std::path::Path) -> Result<St
 struct Bmcs {
     redfish: Arc<RedfishPool>,
     ipmi: Arc<IpmiDriver>,
+    fence: EffectFence,
 }
 
 impl Bmcs {
@@ -154,6 +156,7 @@ impl Bmcs {
             "none" => AuthType::None,
             other => return Err(anyhow!("[redfish] auth_type = '{other}': write auto, session, basic or none")),
         };
+        let fence = EffectFence::default();
         let redfish = PoolConfig {
             attempts: u32::try_from(o.int("redfish", "connection_attempts")).unwrap_or(5).max(1),
             retry_interval: o.seconds("redfish", "connection_retry_interval"),
@@ -161,6 +164,7 @@ impl Bmcs {
             read_timeout: o.seconds("redfish", "read_timeout"),
             auth_type,
             verify_ca: o.given("redfish", "verify_ca").map_or(Verify::System, Verify::Ca),
+            fence: fence.clone(),
             ..PoolConfig::default()
         };
         let suites = o.list("ipmi", "cipher_suite_versions").iter().map(|s| s.parse()).collect::<Result<Vec<u8>, _>>();
@@ -171,11 +175,16 @@ impl Bmcs {
             disable_boot_timeout: o.flag("ipmi", "disable_boot_timeout"),
             ..IpmiSettings::default()
         };
-        Ok(Self { redfish: Arc::new(RedfishPool::new(redfish)), ipmi: IpmiDriver::new(IpmiPool::default(), ipmi) })
+        Ok(Self {
+            redfish: Arc::new(RedfishPool::new(redfish)),
+            ipmi: IpmiDriver::new(IpmiPool::new(IpmiConfig { fence: fence.clone(), ..IpmiConfig::default() }), ipmi),
+            fence,
+        })
     }
 
     fn registry(&self, options: &Options) -> Registry {
         let mut r = Registry::with_fake(&FakeHardware::new(FakeBehaviour { delays: fake_delays(options) }));
+        r.set_fence(self.fence.clone());
         bessemer_drivers::ipmi::register(&mut r, &self.ipmi);
         RedfishInterfaces::new(Arc::clone(&self.redfish)).register(&mut r);
         r
@@ -192,6 +201,11 @@ impl Bmcs {
         self.redfish.close().await;
         self.ipmi.pool().close().await;
     }
+}
+
+/// Bounded: a conductor with 2^16 arcs is beyond reason.
+fn ring_exponent(o: &Options) -> u32 {
+    u32::try_from(o.int("DEFAULT", "hash_partition_exponent")).map_or(5, |n| n.min(16))
 }
 
 fn fake_delays(options: &Options) -> std::collections::HashMap<String, f64> {
@@ -254,7 +268,7 @@ fn conductor_config(o: &Options, state_dir: &std::path::Path) -> ConductorConfig
         ramdisk_heartbeat_timeout: o.seconds("api", "ramdisk_heartbeat_timeout"),
         lease: s("heartbeat_timeout").max(Duration::from_secs(5)),
         restrict_lookup: o.flag("api", "restrict_lookup"),
-        hash_partition_exponent: u32::try_from(o.int("DEFAULT", "hash_partition_exponent")).unwrap_or(5),
+        hash_partition_exponent: ring_exponent(o),
         ..ConductorConfig::default()
     }
 }
@@ -272,6 +286,7 @@ fn api_config(
         hardware,
         default_resource_class: o.given("DEFAULT", "default_resource_class"),
         default_conductor_group: o.text("DEFAULT", "default_conductor_group"),
+        hash_partition_exponent: ring_exponent(o),
         enable_ramdisk_endpoints: o.flag("api", "enable_ramdisk_endpoints"),
         allow_deleting_available_nodes: o.flag("conductor", "allow_deleting_available_nodes"),
         disallow_clean_steps: o.list("api", "disallow_clean_steps"),

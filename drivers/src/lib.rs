@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod error;
 pub mod fake;
+pub mod fence;
 pub mod iface;
 pub mod ipmi;
 pub mod noop;

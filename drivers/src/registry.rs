@@ -9,6 +9,7 @@ use crate::{
         FAKE_BIOS, FAKE_DEPLOY, FAKE_FIRMWARE, FAKE_RAID, FAKE_VENDOR, FAKE_VENDOR_PROPERTIES, FakeHardware, FakeInspect, FakeManagement,
         FakePower, FakeSteps,
     },
+    fence::EffectFence,
     iface::{DriverError, Inspect, Management, Power, Result, Steps, VirtualMedia},
     noop::{AgentPower, NoopManagement},
 };
@@ -21,6 +22,7 @@ pub struct Registry {
     inspect: HashMap<&'static str, Arc<dyn Inspect>>,
     media: HashMap<&'static str, Arc<dyn VirtualMedia>>,
     steps: HashMap<(InterfaceKind, &'static str), Arc<dyn Steps>>,
+    fence: EffectFence,
 }
 
 impl Registry {
@@ -48,6 +50,15 @@ impl Registry {
     /// Adds a power implementation.
     pub fn add_power(&mut self, name: &'static str, p: Arc<dyn Power>) {
         self.power.insert(name, p);
+    }
+    /// The fence that the implementations ask before they change anything at a BMC.
+    #[must_use]
+    pub const fn fence(&self) -> &EffectFence {
+        &self.fence
+    }
+    /// Takes the fence that was given to the implementations.
+    pub fn set_fence(&mut self, fence: EffectFence) {
+        self.fence = fence;
     }
     /// Adds a management implementation.
     pub fn add_management(&mut self, name: &'static str, m: Arc<dyn Management>) {

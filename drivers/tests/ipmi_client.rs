@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use bessemer_drivers::fence::EffectFence;
 use bessemer_drivers::ipmi::chassis::{BootFlags, BootSelector, ChassisControl};
 use bessemer_drivers::ipmi::{CredentialFault, Doing, IpmiClient, IpmiConfig, IpmiEndpoint, IpmiError, IpmiPool, Privilege, Timing};
 use bessemer_model::secret::Secret;
@@ -21,6 +22,7 @@ fn quick() -> IpmiConfig {
             tries: 4,
             idle: Duration::from_secs(60),
         },
+        ..IpmiConfig::default()
     }
 }
 
@@ -196,6 +198,21 @@ async fn a_power_cycle_is_never_sent_twice() {
     assert_eq!(controls(&bmc), 1);
     let cycles = bmc.machine().happenings().iter().filter(|h| **h == Happening::Asked(PowerAction::Cycle)).count();
     assert_eq!(cycles, 1);
+}
+
+#[tokio::test]
+async fn behind_a_closed_fence_no_command_is_sent_and_after_a_renewal_it_is() {
+    let fence = EffectFence::default();
+    let bmc = bmc(IpmiBmcConfig::default()).await;
+    let client = IpmiPool::new(IpmiConfig { fence: fence.clone(), ..quick() }).client(&endpoint(&bmc));
+    client.chassis_status().await.unwrap();
+    fence.close_at(Instant::now());
+    let error = client.chassis_control(ChassisControl::On).await.unwrap_err();
+    assert!(matches!(error, IpmiError::Fenced { .. }), "{error}");
+    assert_eq!(controls(&bmc), 0);
+    fence.close_at(Instant::now() + Duration::from_secs(60));
+    client.chassis_control(ChassisControl::On).await.unwrap();
+    assert_eq!(controls(&bmc), 1);
 }
 
 #[tokio::test]

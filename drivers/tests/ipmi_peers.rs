@@ -162,7 +162,7 @@ async fn the_client_works_with_virtualbmc() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wrong_credentials_at_virtualbmc_are_found_although_it_says_nothing() {
     let peer = Peer::virtualbmc();
-    let config = IpmiConfig { timing: Timing { tries: 3, ..patient().timing } };
+    let config = IpmiConfig { timing: Timing { tries: 3, ..patient().timing }, ..patient() };
     for (user, password, expected) in [("nobody", "password", CredentialFault::UserSilence), ("admin", "wrong", CredentialFault::Password)]
     {
         let mut e = endpoint_at(peer.port);

@@ -76,6 +76,21 @@ async fn a_lost_session_is_made_again_once() {
 }
 
 #[tokio::test]
+async fn behind_a_closed_fence_nothing_is_changed_but_reading_goes_on() {
+    let (bmc, machine) = bmc(ORDINARY).await;
+    let config = quick();
+    let fence = config.fence.clone();
+    let s = system(&info(&bmc), config);
+    fence.close_at(Instant::now());
+    s.power().await.unwrap();
+    let error = s.change_power(PowerChange::On, None).await.unwrap_err();
+    assert!(matches!(error, RedfishError::Fenced { .. }), "{error}");
+    assert_eq!((machine.power(), count(&bmc, "POST", "/Actions/")), (Power::Off, 0));
+    fence.close_at(Instant::now() + Duration::from_secs(60));
+    s.change_power(PowerChange::On, None).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_bad_password_is_given_once_and_never_shown() {
     let (bmc, _machine) = bmc(ORDINARY).await;
     let mut i = info(&bmc);

@@ -38,6 +38,8 @@ pub struct ApiConfig {
     pub default_resource_class: Option<String>,
     /// `conductor_group` of new nodes that name none.
     pub default_conductor_group: String,
+    /// `hash_partition_exponent`: each conductor owns 2 to this power arcs of the hash ring. The same as the conductors'.
+    pub hash_partition_exponent: u32,
     /// Whether lookup, heartbeat and inspection data are answered.
     pub enable_ramdisk_endpoints: bool,
     /// Whether nodes in `available` may be deleted.
@@ -65,6 +67,7 @@ impl Default for ApiConfig {
             hardware: BTreeMap::new(),
             default_resource_class: None,
             default_conductor_group: String::new(),
+            hash_partition_exponent: 5,
             enable_ramdisk_endpoints: true,
             allow_deleting_available_nodes: true,
             disallow_clean_steps: denied(),

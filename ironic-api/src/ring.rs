@@ -19,8 +19,6 @@ use bessemer_model::{
 use tokio::sync::RwLock;
 
 const FRESH: Duration = Duration::from_secs(2);
-/// `[conductor]hash_partition_exponent`.
-const PARTITION_EXPONENT: u32 = 5;
 
 /// The conductors at one moment.
 pub(crate) struct Conductors {
@@ -31,14 +29,14 @@ pub(crate) struct Conductors {
 }
 
 impl Conductors {
-    fn new(alive: Vec<Conductor>) -> Self {
+    fn new(alive: Vec<Conductor>, partition_exponent: u32) -> Self {
         let mut hosts: HashMap<(String, String), Vec<&str>> = HashMap::new();
         for c in &alive {
             for driver in c.drivers.keys() {
                 hosts.entry((c.conductor_group.clone(), driver.clone())).or_default().push(&c.hostname);
             }
         }
-        let rings = hosts.into_iter().map(|(k, h)| (k, HashRing::new(&h, PARTITION_EXPONENT))).collect();
+        let rings = hosts.into_iter().map(|(k, h)| (k, HashRing::new(&h, partition_exponent))).collect();
         Self { read_at: Instant::now(), alive, rings }
     }
 
@@ -77,12 +75,13 @@ impl Conductors {
 /// Keeps the last reading.
 pub(crate) struct Ring {
     store: Store,
+    partition_exponent: u32,
     last: RwLock<Option<Arc<Conductors>>>,
 }
 
 impl Ring {
-    pub fn new(store: Store) -> Self {
-        Self { store, last: RwLock::new(None) }
+    pub fn new(store: Store, partition_exponent: u32) -> Self {
+        Self { store, partition_exponent, last: RwLock::new(None) }
     }
 
     /// The conductors, not older than two seconds.
@@ -97,7 +96,7 @@ impl Ring {
 
     /// The conductors as they are now.
     pub async fn read_again(&self) -> Result<Arc<Conductors>, Fault> {
-        let fresh = Arc::new(Conductors::new(self.store.conductor_list_alive(SystemClock.now()).await?));
+        let fresh = Arc::new(Conductors::new(self.store.conductor_list_alive(SystemClock.now()).await?, self.partition_exponent));
         *self.last.write().await = Some(fresh.clone());
         Ok(fresh)
     }

@@ -34,7 +34,7 @@ const BODY_DEADLINE: Duration = Duration::from_secs(120);
 
 /// The whole API as an axum router.
 pub fn router(config: ApiConfig, store: Store, conductor: Arc<dyn ConductorApi>) -> Router {
-    let api = Arc::new(Api { ring: Ring::new(store.clone()), config, store, conductor });
+    let api = Arc::new(Api { ring: Ring::new(store.clone(), config.hash_partition_exponent), config, store, conductor });
     Router::new().fallback(serve).with_state(api)
 }
 

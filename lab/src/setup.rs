@@ -13,10 +13,12 @@ use crate::tool::{command, find, output, run, show};
 pub const PACKAGES: &[&str] = &[
     "busybox-static",
     "cpio",
+    "curl",
     "dosfstools",
     "e2fsprogs",
     "fdisk",
     "gcc",
+    "genisoimage",
     "gdisk",
     "grub-common",
     "grub-efi-amd64-bin",

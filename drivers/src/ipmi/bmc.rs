@@ -12,6 +12,8 @@ use rand::Rng;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::fence::EffectFence;
+
 use super::client::{IpmiEndpoint, Timing};
 use super::codec::{self, Packet, PayloadType, Request, Response};
 use super::error::{Doing, IpmiError, is_busy};
@@ -141,11 +143,13 @@ impl Bmc {
         transport: &Transport,
         endpoint: &IpmiEndpoint,
         timing: &Timing,
+        fence: &EffectFence,
         request: &Request,
         resend: Resend,
     ) -> Result<Response, IpmiError> {
         let started = Instant::now();
-        let mut call = Call { transport, endpoint, timing, first_wait: timing.first_wait, started, deadline: started + endpoint.timeout };
+        let mut call =
+            Call { transport, endpoint, timing, first_wait: timing.first_wait, started, deadline: started + endpoint.timeout, fence };
         let mut state = timeout_at(call.deadline, self.state.lock()).await.map_err(|_| call.unreachable(Doing::Queue))?;
         // Asking a slow BMC again before it can have answered only makes it slower.
         call.first_wait = timing.first_wait.max(state.answer_time * 2).min(timing.longest_wait);
@@ -241,6 +245,9 @@ impl Bmc {
                 break;
             }
             self.rate_limit(call, state).await?;
+            if !call.fence.is_open() {
+                return Err(IpmiError::Fenced { host: self.host.clone() });
+            }
             let Some(live) = state.live.as_mut() else {
                 return Ok(None);
             };

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use bessemer_model::secret::Secret;
 
+use crate::fence::EffectFence;
+
 use super::bmc::{Bmc, Resend};
 use super::codec::{PacketError, Request, Response};
 use super::error::IpmiError;
@@ -37,6 +39,8 @@ impl Default for Timing {
 pub struct IpmiConfig {
     /// Waits and retries.
     pub timing: Timing,
+    /// Asked before each packet.
+    pub fence: EffectFence,
 }
 
 /// Where a BMC is and how to log in.
@@ -94,6 +98,7 @@ type Bmcs = Mutex<HashMap<(String, u16), Arc<Bmc>>>;
 
 struct Inner {
     timing: Timing,
+    fence: EffectFence,
     transport: Transport,
     bmcs: Bmcs,
     janitor: std::sync::Once,
@@ -121,6 +126,7 @@ impl IpmiPool {
     pub fn new(config: IpmiConfig) -> Self {
         Self(Arc::new(Inner {
             timing: config.timing,
+            fence: config.fence,
             transport: Transport::default(),
             bmcs: Mutex::default(),
             janitor: std::sync::Once::new(),
@@ -257,6 +263,7 @@ impl IpmiClient {
                 &self.pool.0.transport,
                 &self.endpoint,
                 &self.pool.0.timing,
+                &self.pool.0.fence,
                 &Request { lun, ..Request::new(netfn, cmd, data) },
                 resend,
             )

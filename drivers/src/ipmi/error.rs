@@ -77,6 +77,12 @@ pub enum IpmiError {
         /// Command.
         cmd: u8,
     },
+    /// This conductor's lease is over or about to be: another one may hold the node.
+    #[error("IPMI: nothing was sent to {host}: this conductor's lease is not renewed; look at its database")]
+    Fenced {
+        /// BMC.
+        host: String,
+    },
     /// User name, password or BMC key are wrong.
     #[error("IPMI: {host} refuses the log-in: {why}; correct {remedy}")]
     Credentials {

@@ -185,6 +185,7 @@ impl From<IpmiError> for DriverError {
             IpmiError::NoSession { .. } => Self::Busy(text),
             IpmiError::Completion { code, .. } if super::error::is_busy(code) => Self::Busy(text),
             IpmiError::Argument { .. } => Self::Invalid(text),
+            IpmiError::Fenced { .. } => Self::Fenced(text),
             _ => Self::Refused(text),
         }
     }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use rand::Rng;
 use tokio::time::{Instant, timeout_at};
 
+use crate::fence::EffectFence;
+
 use super::client::{IpmiEndpoint, Timing};
 use super::codec::{self, Packet, PayloadType, Request, Response};
 use super::crypto::CipherSuite;
@@ -29,6 +31,7 @@ pub(super) struct Call<'a> {
     pub(super) first_wait: Duration,
     pub(super) started: Instant,
     pub(super) deadline: Instant,
+    pub(super) fence: &'a EffectFence,
 }
 
 impl Call<'_> {

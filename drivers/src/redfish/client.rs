@@ -238,6 +238,9 @@ impl RedfishClient {
                 Mode::Granted => Box::pin(self.grant(until)).await?,
             };
             let this = Ask { method: ask.method.clone(), path: &path, ..*ask };
+            if mode == Mode::Granted && ask.method != Method::GET && !self.config.fence.is_open() {
+                return Err(RedfishError::Fenced { bmc: self.bmc().to_owned() });
+            }
             let outcome = self.exchange_limited(&this, &grant, until).await;
             tries += 1;
             let pause = self.pause(tries);

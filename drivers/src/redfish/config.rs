@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::fence::EffectFence;
+
 use super::endpoint::{AuthType, Verify};
 
 /// What all Redfish clients of a process share.
@@ -37,6 +39,8 @@ pub struct PoolConfig {
     pub power_on_attempts: u32,
     /// `power_on_conflict_retry_interval`: pause between them.
     pub power_on_interval: Duration,
+    /// Asked before each request that changes something.
+    pub fence: EffectFence,
     /// Pause between two looks at a state that is waited for (power, media, task).
     pub poll: Duration,
     /// How long a power state is waited for.
@@ -68,6 +72,7 @@ impl Default for PoolConfig {
             post_boot_delay: secs(5),
             power_on_attempts: 6,
             power_on_interval: secs(10),
+            fence: EffectFence::default(),
             poll: secs(1),
             power_wait: secs(120),
             reboot_pause: secs(2),

@@ -15,6 +15,12 @@ pub enum RedfishError {
     /// `driver_info` does not describe a usable endpoint.
     #[error("{0}")]
     Endpoint(String),
+    /// This conductor's lease is over or about to be: another one may hold the node.
+    #[error("nothing was sent to BMC {bmc}: this conductor's lease is not renewed; look at its database")]
+    Fenced {
+        /// Scheme, host and port.
+        bmc: String,
+    },
     /// No connection, or it broke and could not be set up again.
     #[error("cannot reach the Redfish service of BMC {bmc}: {detail}")]
     Unreachable {

@@ -119,6 +119,7 @@ impl From<RedfishError> for DriverError {
             RedfishError::Endpoint(t) if t.starts_with("Missing") => Self::Missing(t),
             RedfishError::Endpoint(t) => Self::Invalid(t),
             RedfishError::Unreachable { .. } => Self::Unreachable(text),
+            RedfishError::Fenced { .. } => Self::Fenced(text),
             RedfishError::Auth { .. } => Self::Credentials(text),
             RedfishError::Timeout { .. } => Self::TimedOut(text),
             RedfishError::Unsupported { .. } => Self::Unsupported(text),

@@ -25,12 +25,13 @@ pub fn quick() -> IpmiConfig {
             tries: 4,
             idle: Duration::from_secs(60),
         },
+        ..IpmiConfig::default()
     }
 }
 
 /// Waits for peers in other processes on a busy machine.
 pub fn patient() -> IpmiConfig {
-    IpmiConfig { timing: Timing { first_wait: Duration::from_millis(500), ..quick().timing } }
+    IpmiConfig { timing: Timing { first_wait: Duration::from_millis(500), ..quick().timing }, ..quick() }
 }
 
 /// User `admin`, password `password` on 127.0.0.1.
