@@ -6,6 +6,7 @@
 
 mod arrows;
 mod bench_lab;
+mod conformance;
 mod demo;
 mod measure;
 mod ramdisk;
@@ -43,6 +44,14 @@ enum Task {
         /// Only these figures
         #[arg(value_enum)]
         figures: Vec<measure::Figure>,
+    },
+    /// Hold the recorded conversations with the reference implementation of the API with our server
+    Conformance {
+        /// A running server with no resources, `http://HOST:PORT`, used for all of them [default: a fresh `serve --dev` for each]
+        #[arg(long)]
+        url: Option<String>,
+        /// Only these recordings
+        only: Vec<String>,
     },
     /// A part of `bench` that runs in a lab
     #[command(hide = true)]
@@ -104,6 +113,7 @@ fn main() {
             build_ramdisk(&ramdisk::Options { out: out.unwrap_or(usual.out), compression, ca, ..usual })
         }
         Task::Bench { figures } => measure::run_figures(&figures),
+        Task::Conformance { url, only } => conformance::run(url.as_deref(), &only),
         Task::BenchInLab { part } => measure::part_in_lab(&part),
         Task::Lab(task) => bench_lab::run(task),
         Task::Image { id, pad_mib, secure_boot } => image(ImageSpec { id, pad_mib, secure_boot }),
