@@ -1,8 +1,10 @@
 //! `bessemer`: the daemon. The only place that builds everything together.
 
+mod access;
 mod catalogue;
 mod options;
 mod serve;
+mod tls;
 
 use std::{io::IsTerminal, path::PathBuf};
 

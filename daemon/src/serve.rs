@@ -1,6 +1,7 @@
 //! Puts the parts together: store, drivers, conductor, API, boot services; stops them in order.
 
 use std::{
+    future::IntoFuture,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
@@ -18,10 +19,12 @@ use bessemer_drivers::{
     registry::Registry,
 };
 use bessemer_model::clock::SystemClock;
+use axum::serve::ListenerExt;
 use bessemer_pxe::{AddressRange, BootConfig, BootServices, DhcpMode, NetworkConfig, Subnet};
+use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
-use crate::{catalogue, options::Options};
+use crate::{catalogue, options::Options, tls::TlsListener};
 
 /// How long running steps may take to end when the daemon is told to stop; they go on at the next start anyway.
 const GRACE: Duration = Duration::from_secs(10);
@@ -43,15 +46,17 @@ pub async fn serve(options: Options) -> Result<()> {
     let listener =
         tokio::net::TcpListener::bind(listen).await.with_context(|| format!("the API cannot listen on {listen}: is the port in use?"))?;
     let network = boot_network(&options)?;
+    let tls = crate::access::tls_files(&options)?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
 
     let mut config = conductor_config(&options, &state_dir);
     config.drivers = drivers.clone();
     if let Some(n) = &network {
         config.boot_url = Some(format!("http://{}:{}", n.server, options.int("pxe", "http_port")));
-        config.api_url = format!("http://{}:{}", n.server, listen.port());
+        config.api_url = format!("{scheme}://{}:{}", n.server, listen.port());
     } else {
         let own = if listen.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { listen.ip() };
-        config.api_url = format!("http://{}", SocketAddr::new(own, listen.port()));
+        config.api_url = format!("{scheme}://{}", SocketAddr::new(own, listen.port()));
     }
     if let Some(u) = options.given("deploy", "external_callback_url") {
         config.api_url = u;
@@ -79,9 +84,17 @@ pub async fn serve(options: Options) -> Result<()> {
 
     let router = ironic_api::router(api_config(&options, drivers)?, store, conductor.api());
     let idle = tokio::spawn(bmcs.clone().close_idle());
-    tracing::info!(address = %listener.local_addr().unwrap_or(listen), "API ready");
+    tracing::info!(address = %listener.local_addr().unwrap_or(listen), scheme, "API ready");
     let signal = stop_signal();
-    let server = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>());
+    let app = router.into_make_service_with_connect_info::<SocketAddr>();
+    let server: BoxFuture<'_, std::io::Result<()>> = match tls {
+        None => Box::pin(axum::serve(listener, app).into_future()),
+        Some(files) => {
+            let listener = TlsListener::new(listener, files, &options.text("api", "tls_minimum_version"))?;
+            // Tapped: so axum tells handlers the client's address.
+            Box::pin(axum::serve(listener.tap_io(|_| {}), app).into_future())
+        }
+    };
     tokio::select! {
         r = server => r.context("the API server ended")?,
         name = signal => tracing::info!(signal = name, "stopping; work in progress goes on at the next start"),
@@ -277,10 +290,9 @@ fn api_config(
     o: &Options,
     hardware: std::collections::BTreeMap<String, bessemer_model::conductor::DriverOffer>,
 ) -> Result<ironic_api::ApiConfig> {
-    let users = PathBuf::from(o.text("DEFAULT", "http_basic_auth_user_file"));
-    let auth = ironic_api::AuthStrategy::from_option(&o.text("DEFAULT", "auth_strategy"), &users).context("[DEFAULT] auth_strategy")?;
     Ok(ironic_api::ApiConfig {
-        auth,
+        auth: crate::access::strategy(o)?,
+        policies: crate::access::policies(o)?,
         public_endpoint: o.given("api", "public_endpoint"),
         max_limit: u32::try_from(o.int("api", "max_limit")).unwrap_or(1000).max(1),
         hardware,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bessemer_model::conductor::DriverOffer;
 
-use crate::auth::AuthStrategy;
+use crate::{auth::AuthStrategy, policy::Policies};
 
 /// Bounds of request bodies.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +56,8 @@ pub struct ApiConfig {
     pub limits: BodyLimits,
     /// Who may call.
     pub auth: AuthStrategy,
+    /// Who may do what, under Keystone.
+    pub policies: Policies,
 }
 
 impl Default for ApiConfig {
@@ -76,6 +78,7 @@ impl Default for ApiConfig {
             disallowed_enrollment_boot_modes: vec![],
             limits: BodyLimits::default(),
             auth: AuthStrategy::NoAuth,
+            policies: Policies::default(),
         }
     }
 }

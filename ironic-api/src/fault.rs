@@ -7,6 +7,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::{
+    auth::Denied,
     reply::json_response,
     version::{Refused, range_headers},
 };
@@ -155,12 +156,28 @@ pub fn root_version_response(refused: &Refused) -> Response<Bytes> {
 }
 
 /// A failed authentication (`api.md` section 1.4).
-#[must_use]
-pub fn unauthorized_response(message: &str, parsable: bool) -> Response<Bytes> {
-    let status = if parsable { StatusCode::UNAUTHORIZED } else { StatusCode::BAD_REQUEST };
-    let mut r = json_response(status, &json!({ "error": { "message": message, "code": status.as_u16() } }));
-    if parsable {
-        r.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"Baremetal API\""));
+pub(crate) fn denied_response(denied: &Denied) -> Response<Bytes> {
+    let (status, challenge, error) = match denied {
+        Denied::Basic { message, parsable } => {
+            let status = if *parsable { StatusCode::UNAUTHORIZED } else { StatusCode::BAD_REQUEST };
+            let challenge = parsable.then(|| "Basic realm=\"Baremetal API\"".to_owned());
+            (status, challenge, json!({ "message": message, "code": status.as_u16() }))
+        }
+        Denied::Token { authenticate_at } => {
+            let status = StatusCode::UNAUTHORIZED;
+            let text = "The request you have made requires authentication.";
+            let challenge = Some(format!("Keystone uri=\"{authenticate_at}\""));
+            (status, challenge, json!({ "code": status.as_u16(), "title": "Unauthorized", "message": text }))
+        }
+        Denied::Unavailable => {
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            let text = "The identity service cannot be asked who you are; try again later.";
+            (status, None, json!({ "code": status.as_u16(), "title": "Service Unavailable", "message": text }))
+        }
+    };
+    let mut r = json_response(status, &json!({ "error": error }));
+    if let Some(Ok(c)) = challenge.map(HeaderValue::try_from) {
+        r.headers_mut().insert(header::WWW_AUTHENTICATE, c);
     }
     r
 }

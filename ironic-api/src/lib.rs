@@ -14,6 +14,7 @@ mod links;
 mod listing;
 mod lookup;
 mod patch;
+mod policy;
 mod query;
 mod reply;
 mod request;
@@ -23,6 +24,7 @@ mod route;
 mod router;
 pub mod version;
 
-pub use auth::{AuthStrategy, UnsupportedStrategy};
+pub use auth::{AuthStrategy, BasicAuth, TokenAuth, TokenOptions, UnknownStrategy};
 pub use config::{ApiConfig, BodyLimits};
+pub use policy::{CheckError, Policies, PolicyFileError};
 pub use router::router;

@@ -13,6 +13,7 @@ use bessemer_rpc::{ConductorApi, RequestCx};
 use crate::{
     body::Body,
     config::ApiConfig,
+    policy::{Narrow, Rights},
     query::{Query, parse_uuid},
     ring::Ring,
     version::{Behaviour, Version},
@@ -38,6 +39,10 @@ pub(crate) struct Req {
     pub cx: RequestCx,
     /// A `.json` suffix was cut off the path.
     pub suffix_cut: bool,
+    /// What the caller may do.
+    pub rights: Rights,
+    /// What a list is narrowed to.
+    pub narrow: Narrow,
 }
 
 impl Req {

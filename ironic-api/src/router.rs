@@ -18,8 +18,9 @@ use crate::{
     auth::{self, Caller},
     body::{Body, json_depth},
     config::ApiConfig,
-    fault::{Refusal, fault_response, refusal_response, root_version_response, unauthorized_response},
+    fault::{Refusal, denied_response, fault_response, refusal_response, root_version_response},
     heartbeat, inspection, lookup,
+    policy::{self, Narrow},
     query::Query,
     reply::Reply,
     request::{Api, Req},
@@ -101,11 +102,11 @@ async fn answer(api: &Api, parts: Parts, body: AxumBody, request_id: &str) -> Re
         Err(r) => return refusal_response(&r),
     };
     let caller = if route::is_public(&path.segments) {
-        Caller::default()
+        Caller::public()
     } else {
         match auth::authenticate(&api.config.auth, &parts.headers).await {
             Ok(c) => c,
-            Err(e) => return unauthorized_response(&e.message, e.parsable),
+            Err(d) => return denied_response(&d),
         }
     };
     let (version, explicit) = match negotiate(&parts.headers) {
@@ -135,9 +136,18 @@ async fn answer(api: &Api, parts: Parts, body: AxumBody, request_id: &str) -> Re
         Ok(q) => q,
         Err(f) => return finish(Err(f), version, request_id),
     };
-    let cx = RequestCx { request_id: request_id.to_owned(), user: caller.user, project: caller.project };
-    let req = Req { version, params, query, body, base, cx, suffix_cut };
-    finish(dispatch(api, &req, op).await, version, request_id)
+    let cx = RequestCx { request_id: request_id.to_owned(), user: caller.user_id.clone(), project: caller.project_id.clone() };
+    let rights = api.config.policies.of(caller, api.config.auth.has_policies());
+    let req = Req { version, params, query, body, base, cx, suffix_cut, rights, narrow: Narrow::default() };
+    finish(permitted(api, req, op).await, version, request_id)
+}
+
+/// The handler's answer, if the caller may have it.
+async fn permitted(api: &Api, mut req: Req, op: Op) -> Result<Reply, Fault> {
+    policy::enforce(api, &mut req, op).await?;
+    let reply = dispatch(api, &req, op).await?;
+    policy::handled(&req, op)?;
+    Ok(reply)
 }
 
 fn lost(kind: FaultKind, path: &str) -> Fault {

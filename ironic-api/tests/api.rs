@@ -7,7 +7,7 @@ use bessemer_db::Store;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use ironic_api::{ApiConfig, AuthStrategy};
+use ironic_api::{ApiConfig, AuthStrategy, BasicAuth};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -139,7 +139,7 @@ async fn basic_authentication_guards_everything_but_the_public_routes() {
     let dir = tempfile::tempdir().expect("a folder");
     let file = dir.path().join("users");
     std::fs::write(&file, format!("admin:{}\n", bcrypt::hash("pw", 4).expect("hash"))).expect("write");
-    let auth = AuthStrategy::from_option("http_basic", &file).expect("known");
+    let auth = AuthStrategy::HttpBasic(BasicAuth::new(&file));
     let s = Server::with(ApiConfig { auth, ..ApiConfig::default() }).await;
     for (path, expected) in [
         ("/", StatusCode::OK),

@@ -24,6 +24,7 @@ const DB: &str = "bessemer-db";
 const DRIVERS: &str = "bessemer-drivers";
 const PXE: &str = "bessemer-pxe";
 const MEDIA: &str = "bessemer-media";
+const CLIENTS: &str = "bessemer-clients";
 const CONDUCTOR: &str = "bessemer-conductor";
 const API: &str = "ironic-api";
 const LAB: &str = "bessemer-lab";
@@ -40,10 +41,11 @@ const TABLE: &[Row] = &[
     Row { name: DRIVERS, uses: Some(&[MODEL, AGENT_TYPES]), never: &["sqlx", "axum"] },
     Row { name: PXE, uses: Some(&[MODEL]), never: &["sqlx"] },
     Row { name: MEDIA, uses: Some(&[MODEL]), never: IMPURE },
+    Row { name: CLIENTS, uses: Some(&[MODEL]), never: &["sqlx", "axum"] },
     Row { name: CONDUCTOR, uses: Some(&[MODEL, RPC, DB, DRIVERS, PXE, MEDIA, AGENT_TYPES]), never: &["axum", "sqlx"] },
     // agent-types: lookup and heartbeat are part of the HTTP contract.
-    Row { name: API, uses: Some(&[MODEL, RPC, DB, AGENT_TYPES]), never: &["sqlx", "reqwest"] },
-    Row { name: "bessemer", uses: Some(&[MODEL, RPC, DB, DRIVERS, PXE, MEDIA, CONDUCTOR, API, AGENT_TYPES]), never: &["sqlx"] },
+    Row { name: API, uses: Some(&[MODEL, RPC, DB, CLIENTS, AGENT_TYPES]), never: &["sqlx", "reqwest"] },
+    Row { name: "bessemer", uses: Some(&[MODEL, RPC, DB, DRIVERS, PXE, MEDIA, CLIENTS, CONDUCTOR, API, AGENT_TYPES]), never: &["sqlx"] },
     Row { name: "bessemer-agent", uses: Some(&[MODEL, AGENT_TYPES]), never: &["sqlx", "axum"] },
     Row { name: "bessemer-cli", uses: Some(&[MODEL, MEDIA]), never: &["sqlx", "axum"] },
     Row { name: FIXTURES, uses: Some(&[MODEL, AGENT_TYPES]), never: &["sqlx", "ipmi-rs", "ipmi-rs-core"] },

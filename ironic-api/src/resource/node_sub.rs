@@ -178,7 +178,7 @@ pub(crate) async fn inventory(api: &Api, req: &Req) -> Result<Reply, Fault> {
 pub(crate) async fn children(api: &Api, req: &Req) -> Result<Reply, Fault> {
     req.query.only(&[])?;
     let node = api.node_of_path(req).await?;
-    let filter = NodeFilter { children: Children::Of(node.id), ..NodeFilter::default() };
+    let filter = NodeFilter { children: Children::Of(node.id), project: req.narrow.project().map(str::to_owned), ..NodeFilter::default() };
     let ids: Vec<NodeId> = api.store.node_refs(&filter).await?.into_iter().map(|r| r.id).collect();
     let href = format!("{}/v1/nodes?parent_node={}", req.base, node.id);
     Reply::ok(&json!({ "children": ids, "links": { "href": href, "rel": "children" } }))

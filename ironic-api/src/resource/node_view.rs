@@ -15,6 +15,7 @@ use serde_json::json;
 use super::masking::{Masked, MaskedValue};
 use crate::{
     links::Links,
+    policy::{Hidden, Policy},
     version::{FieldSet, FieldTable, Version, fields::NodeField},
 };
 
@@ -28,6 +29,22 @@ pub(crate) struct NodeView<'a> {
     pub conductor: Option<&'a str>,
     /// Shown instead of the stored reservation: the answer to a write tells who wrote.
     pub reserved_by: Option<&'a str>,
+    /// What the caller does not see.
+    pub hidden: Hidden,
+}
+
+/// Stands for a value that the caller may not see; clients know these texts.
+struct Redacted(Policy);
+
+impl Serialize for Redacted {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(&format_args!("** Redacted - requires {} permission. **", self.0.name()))
+    }
+}
+
+#[derive(Serialize)]
+struct RedactedObject {
+    content: Redacted,
 }
 
 struct Wire(Option<Timestamp>);
@@ -69,6 +86,14 @@ impl Serialize for NodeView<'_> {
                 F::UpdatedAt => m.serialize_entry(k, &Wire(n.updated_at))?,
                 F::Name => m.serialize_entry(k, &spec.name)?,
                 F::Driver => m.serialize_entry(k, &spec.driver)?,
+                F::DriverInfo if self.hidden.driver_info => {
+                    m.serialize_entry(k, &RedactedObject { content: Redacted(Policy::NodeGetDriverInfo) })?;
+                }
+                F::DriverInternalInfo if self.hidden.driver_internal_info => {
+                    m.serialize_entry(k, &RedactedObject { content: Redacted(Policy::NodeGetDriverInternalInfo) })?;
+                }
+                F::LastError if self.hidden.last_error => m.serialize_entry(k, &Redacted(Policy::NodeGetLastError))?,
+                F::Reservation if self.hidden.reservation => m.serialize_entry(k, &Redacted(Policy::NodeGetReservation))?,
                 F::DriverInfo => m.serialize_entry(k, &Masked::new(&spec.driver_info))?,
                 F::DriverInternalInfo => m.serialize_entry(k, &InternalInfo(n))?,
                 F::Properties => m.serialize_entry(k, &spec.properties)?,

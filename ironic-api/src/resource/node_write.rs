@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     patch::Patch,
+    policy::{Policy, Target, linked_node},
     query::parse_uuid,
     reply::Reply,
     request::{Api, Req, is_loose_name},
@@ -26,19 +27,13 @@ use crate::{
 /// How often a write is tried again after somebody else wrote the same node.
 const ATTEMPTS: u32 = 8;
 
-/// The id of a parent named by UUID or name.
-async fn parent(api: &Api, draft: &Draft) -> Result<Option<NodeId>, Fault> {
+/// The id of a parent named by UUID or name, for a node of this owner.
+async fn parent(api: &Api, req: &Req, draft: &Draft, owner: Option<&str>) -> Result<Option<NodeId>, Fault> {
     let Some(ident) = &draft.parent else { return Ok(None) };
-    let found = match parse_uuid(ident) {
-        Some(u) => api.store.node_get(NodeId(u)).await,
-        None if is_loose_name(ident) => api.store.node_get_by_ident(ident).await,
-        None => return Err(Fault::invalid("\"parent_node\" must be the UUID or name of a node.")),
-    };
-    match found {
-        Ok(n) => Ok(Some(n.id)),
-        Err(DbError::NotFound { .. }) => Err(Fault::invalid(format!("The parent node {ident} could not be found."))),
-        Err(e) => Err(e.into()),
+    if parse_uuid(ident).is_none() && !is_loose_name(ident) {
+        return Err(Fault::invalid("\"parent_node\" must be the UUID or name of a node."));
     }
+    Ok(Some(linked_node(api, req, "parent_node", ident, owner).await?.id))
 }
 
 async fn view(api: &Api, req: &Req, node: &Node, written: bool, created: Option<String>) -> Result<Reply, Fault> {
@@ -51,11 +46,24 @@ async fn view(api: &Api, req: &Req, node: &Node, written: bool, created: Option<
         base: &req.base,
         conductor,
         reserved_by: if written { conductor } else { None },
+        hidden: req.rights.hidden(node),
     };
     match created {
         Some(location) => Reply::created(&view, location),
         None => Reply::ok(&view),
     }
+}
+
+/// The owner of a new node. A caller of a project who makes a node of their own is its owner; without projects nobody can be.
+fn owner_of_new(req: &Req, asked: Option<String>) -> Result<Option<String>, Fault> {
+    let own = req.rights.own_nodes() && req.rights.may(Policy::NodeCreateSelfOwnedNode, Target::default());
+    if !own || req.rights.caller.system_scope.is_some() {
+        return Ok(asked);
+    }
+    if asked.is_some() && asked != req.cx.project {
+        return Err(Fault::invalid("\"owner\" of a new node must be the project of the caller; set it afterwards."));
+    }
+    Ok(req.cx.project.clone())
 }
 
 /// `POST /v1/nodes`.
@@ -71,17 +79,14 @@ pub(crate) async fn create(api: &Api, req: &Req) -> Result<Reply, Fault> {
 
     let mut draft = node_doc::read(&body, NodeSpec::default())?;
     draft.spec.disable_power_off.get_or_insert(false);
-    draft.spec.parent_node = parent(api, &draft).await?;
+    draft.spec.owner = owner_of_new(req, draft.spec.owner.take())?;
+    draft.spec.parent_node = parent(api, req, &draft, draft.spec.owner.as_deref()).await?;
     let Draft { mut spec, interfaces: chosen, .. } = draft;
     if let Some(name) = &spec.name {
         check_name(name, req.version)?;
     }
     if let Some(c) = spec.chassis_uuid {
         return Err(node_rules::no_chassis(c));
-    }
-    // A caller who makes a node of their own is its owner; without projects nobody can be.
-    if spec.owner.is_some() && spec.owner != req.cx.project {
-        return Err(Fault::invalid("\"owner\" of a new node must be the project of the caller; set it afterwards."));
     }
     if spec.retired_reason.is_some() && !spec.retired {
         return Err(Fault::invalid("\"retired_reason\" needs \"retired\" to be true."));
@@ -151,8 +156,13 @@ async fn patched(api: &Api, req: &Req, patch: &Patch, reset: bool, node: &Node) 
         }
     }
     let mut draft = node_doc::read(&doc, node.spec.clone())?;
-    draft.spec.parent_node = if patch.touches("parent_node") { parent(api, &draft).await? } else { node.spec.parent_node };
+    draft.spec.parent_node =
+        if patch.touches("parent_node") { parent(api, req, &draft, node.spec.owner.as_deref()).await? } else { node.spec.parent_node };
     let Draft { mut spec, interfaces: chosen, .. } = draft;
+    let provisioned = node.status.provision_state == ProvisionState::Active && patch.assigns("owner");
+    if provisioned && !req.rights.may(Policy::NodeUpdateOwnerProvisioned, Target::node(node)) {
+        return Err(Fault::new(FaultKind::InvalidState, format!("The owner of node {} cannot change while it is active.", node.id)));
+    }
     node_rules::settle_patch(node, &mut spec, patch, req.version, &api.config.disallowed_enrollment_boot_modes)?;
 
     let moved = spec.driver != node.spec.driver || spec.conductor_group != node.spec.conductor_group;

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     listing,
     patch::Patch,
+    policy::linked_node,
     query::parse_uuid,
     reply::Reply,
     request::{Api, Req},
@@ -28,18 +29,23 @@ use crate::{
 /// Attributes that decide which network a machine boots from.
 const CONNECTIVITY: &[&str] = &["portgroup_uuid", "pxe_enabled", "local_link_connection", "physical_network"];
 
-/// The node that a body names.
-async fn owner(api: &Api, doc: &JsonMap) -> Result<Node, Fault> {
+/// How a body names its node.
+fn named_node(doc: &JsonMap) -> Result<String, Fault> {
     let d = Doc(doc);
-    let ident = match (d.text("node_uuid", 255)?, d.text("node_ident", 255)?) {
+    match (d.text("node_uuid", 255)?, d.text("node_ident", 255)?) {
         (Some(u), None) => {
             parse_uuid(&u).ok_or_else(|| Fault::invalid("\"node_uuid\" must be the UUID of a node."))?;
-            u
+            Ok(u)
         }
-        (None, Some(i)) => i,
-        (Some(_), Some(_)) => return Err(Fault::invalid("Give either \"node_uuid\" or \"node_ident\".")),
-        (None, None) => return Err(Fault::missing("A port needs \"node_uuid\".")),
-    };
+        (None, Some(i)) => Ok(i),
+        (Some(_), Some(_)) => Err(Fault::invalid("Give either \"node_uuid\" or \"node_ident\".")),
+        (None, None) => Err(Fault::missing("A port needs \"node_uuid\".")),
+    }
+}
+
+/// The node that a body names.
+async fn owner(api: &Api, doc: &JsonMap) -> Result<Node, Fault> {
+    let ident = named_node(doc)?;
     match api.store.node_get_by_ident(&ident).await {
         Ok(n) => Ok(n),
         Err(DbError::NotFound { .. }) => Err(Fault::invalid(format!("Node {ident} could not be found."))),
@@ -193,7 +199,11 @@ pub(crate) async fn patch(api: &Api, req: &Req) -> Result<Reply, Fault> {
         doc.remove("node_uuid");
     }
     let mut new = read(&doc, port.clone(), req.version)?;
-    new.node = if patch.touches("node_uuid") || patch.touches("node_ident") { owner(api, &doc).await?.id } else { port.node };
+    new.node = if patch.touches("node_uuid") || patch.touches("node_ident") {
+        linked_node(api, req, "node_uuid", &named_node(&doc)?, node.spec.owner.as_deref()).await?.id
+    } else {
+        port.node
+    };
     check_change(&node, &port, &new)?;
     let port = if new == port {
         port

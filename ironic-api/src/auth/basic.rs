@@ -1,6 +1,4 @@
-//! Who may call (`security.md` section 1): nobody is asked, or a file of users and bcrypt digests decides.
-//!
-//! Passwords are never logged; a verified pair is remembered as a digest only.
+//! Callers known by a file of users and bcrypt digests.
 
 use std::{
     collections::HashMap,
@@ -9,43 +7,9 @@ use std::{
 };
 
 use base64::Engine as _;
-use http::{HeaderMap, header};
 use sha2::{Digest, Sha256};
 
-/// How callers prove who they are.
-#[derive(Clone, Debug)]
-pub enum AuthStrategy {
-    /// Everybody may do everything.
-    NoAuth,
-    /// HTTP basic authentication against an Apache-style file.
-    HttpBasic(BasicAuth),
-}
-
-/// The strategy named is none that this release has.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UnsupportedStrategy {
-    /// Keystone comes later.
-    #[error("auth_strategy = \"keystone\" is not built yet (see docs/status.md); use \"http_basic\" or \"noauth\"")]
-    Keystone,
-    /// No such strategy.
-    #[error("auth_strategy = \"{0}\" is not known; use \"http_basic\" or \"noauth\"")]
-    Unknown(String),
-}
-
-impl AuthStrategy {
-    /// The strategy that `auth_strategy` names; `users` is `http_basic_auth_user_file`.
-    ///
-    /// # Errors
-    /// [`UnsupportedStrategy`].
-    pub fn from_option(name: &str, users: &Path) -> Result<Self, UnsupportedStrategy> {
-        match name {
-            "noauth" => Ok(Self::NoAuth),
-            "http_basic" => Ok(Self::HttpBasic(BasicAuth::new(users))),
-            "keystone" => Err(UnsupportedStrategy::Keystone),
-            other => Err(UnsupportedStrategy::Unknown(other.to_owned())),
-        }
-    }
-}
+use super::{Caller, Denied};
 
 /// A file of users, read again for each request, and the pairs verified lately.
 #[derive(Clone)]
@@ -65,35 +29,13 @@ const REMEMBERED: usize = 256;
 /// A users file is never larger.
 const MAX_FILE: u64 = 1 << 20;
 
-/// Who called.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Caller {
-    pub user: Option<String>,
-    pub project: Option<String>,
+pub(super) const fn denied(message: &'static str) -> Denied {
+    Denied::Basic { message, parsable: true }
 }
 
-/// Why a caller is refused.
-#[derive(Debug)]
-pub(crate) struct Denied {
-    pub message: String,
-    /// Whether the header made sense.
-    pub parsable: bool,
-}
-
-fn denied(message: &str) -> Denied {
-    Denied { message: message.to_owned(), parsable: true }
-}
-
-/// The caller of a request.
-pub(crate) async fn authenticate(strategy: &AuthStrategy, headers: &HeaderMap) -> Result<Caller, Denied> {
-    let AuthStrategy::HttpBasic(basic) = strategy else { return Ok(Caller::default()) };
-    let header = headers.get(header::AUTHORIZATION).ok_or_else(|| denied("Authorization required"))?;
-    let (user, password) = parse(header.to_str().unwrap_or_default())?;
-    basic.verify(user, password).await
-}
-
-fn parse(header: &str) -> Result<(String, String), Denied> {
-    let unparsable = || Denied { message: "Could not parse the Authorization header".to_owned(), parsable: false };
+/// User and password of a header.
+pub(super) fn parse(header: &str) -> Result<(String, String), Denied> {
+    let unparsable = || Denied::Basic { message: "Could not parse the Authorization header", parsable: false };
     let (scheme, token) = header.trim().split_once(' ').ok_or_else(unparsable)?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return Err(unparsable());
@@ -111,7 +53,8 @@ impl BasicAuth {
         Self { file: file.to_owned(), verified: Arc::default() }
     }
 
-    async fn verify(&self, user: String, password: String) -> Result<Caller, Denied> {
+    /// The caller, if the password is the user's.
+    pub(super) async fn verify(&self, user: String, password: String) -> Result<Caller, Denied> {
         let digest = self.digest_of(&user).await.ok_or_else(|| denied("Incorrect username or password"))?;
         let key: [u8; 32] = Sha256::new()
             .chain_update(user.as_bytes())
@@ -134,7 +77,7 @@ impl BasicAuth {
             }
             verified.insert(key, ());
         }
-        Ok(Caller { user: Some(user), project: None })
+        Ok(Caller { user_id: Some(user.clone()), user_name: Some(user), ..Caller::default() })
     }
 
     /// The bcrypt digest of the first line that starts with the user's name.
@@ -158,12 +101,17 @@ impl BasicAuth {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use http::{HeaderMap, header};
+
+    use super::{
+        super::{AuthStrategy, UnknownStrategy, authenticate},
+        *,
+    };
 
     #[test]
-    fn keystone_is_refused_by_name() {
-        assert_eq!(AuthStrategy::from_option("keystone", Path::new("x")).err(), Some(UnsupportedStrategy::Keystone));
-        assert!(matches!(AuthStrategy::from_option("none", Path::new("x")), Err(UnsupportedStrategy::Unknown(_))));
+    fn an_unknown_strategy_is_refused_by_name() {
+        let none = AuthStrategy::from_option::<UnknownStrategy>("none", Path::new("x"), || unreachable!("not asked for"));
+        assert!(none.is_err_and(|e| e.to_string().contains("\"none\"")));
     }
 
     #[tokio::test]
@@ -172,7 +120,7 @@ mod tests {
         let file = dir.path().join("htpasswd");
         let digest = bcrypt::hash("secret", 4).expect("hash").replacen("$2b$", "$2y$", 1);
         std::fs::write(&file, format!("other:$apr1$x\nadmin:{digest}\n")).expect("write");
-        let strategy = AuthStrategy::from_option("http_basic", &file).expect("strategy");
+        let strategy = AuthStrategy::HttpBasic(BasicAuth::new(&file));
         let ask = async |value: Option<&str>| {
             let mut h = HeaderMap::new();
             if let Some(v) = value {
@@ -182,14 +130,14 @@ mod tests {
         };
         let basic = |pair: &str| format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair));
         for _ in 0..2 {
-            assert_eq!(ask(Some(&basic("admin:secret"))).await.expect("passes").user.as_deref(), Some("admin"));
+            assert_eq!(ask(Some(&basic("admin:secret"))).await.expect("passes").user_name.as_deref(), Some("admin"));
         }
         for bad in ["admin:wrong", "nobody:secret", "other:x"] {
-            assert!(ask(Some(&basic(bad))).await.is_err_and(|d| d.parsable), "{bad}");
+            assert!(ask(Some(&basic(bad))).await.is_err_and(|d| matches!(d, Denied::Basic { parsable: true, .. })), "{bad}");
         }
-        assert!(ask(None).await.is_err_and(|d| d.parsable));
+        assert!(ask(None).await.is_err_and(|d| matches!(d, Denied::Basic { parsable: true, .. })));
         for bad in ["Bearer x", "Basic !!!", "Basic"] {
-            assert!(ask(Some(bad)).await.is_err_and(|d| !d.parsable), "{bad}");
+            assert!(ask(Some(bad)).await.is_err_and(|d| matches!(d, Denied::Basic { parsable: false, .. })), "{bad}");
         }
     }
 }

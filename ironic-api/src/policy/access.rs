@@ -1,0 +1,117 @@
+//! Which policy each handler needs. Rows only: one for every [`Op`], or the crate does not compile.
+//!
+//! What a row asks for is asked before the handler runs ([`super::enforce`]). A handler of a list then narrows what it reads to
+//! `req.narrow.project()`; one that forgets answers 403 to callers of projects. A new resource whose target nobody can find yet is
+//! safe with [`Access::Plain`]: rules about owners match nothing then, and only callers of the system pass.
+
+use super::table::Policy as P;
+use crate::route::Op;
+
+/// What must hold before a handler runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Nothing: the answer says nothing about anybody's things.
+    Open,
+    /// The policy, about nothing in particular.
+    Plain(P),
+    /// The node of the path is visible to the caller (else 404), and the policy holds for it.
+    Node(P),
+    /// Likewise for the node that `?node=` or `?node_uuid=` names.
+    NodeOfQuery(P),
+    /// The policy holds for the node that the body names; for no node when it names none.
+    NodeOfBody(P),
+    /// The port of the path belongs to a node that is visible, and the policy holds for that.
+    Port(P),
+    /// A list: of everything by the first policy, else of the caller's project by the second.
+    List(P, P),
+    /// A list below a node, which must be visible.
+    ListOfNode(P, P),
+    /// A rule that is code.
+    Special(Special),
+}
+
+/// Rules that are more than one policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Special {
+    /// Anybody's node, or one of the caller's project.
+    NodeCreate,
+    /// By the attributes that the patch names.
+    NodePatch,
+    /// Anybody's node, or one of the caller's project.
+    NodeDelete,
+    /// By the arguments of the verb, and by each step.
+    Provision,
+}
+
+/// The row of a handler.
+pub(crate) fn access(op: Op) -> Access {
+    use Access::{List, ListOfNode, Node, NodeOfBody, NodeOfQuery, Open, Plain, Port, Special as Rule};
+    match op {
+        Op::ApiRoot | Op::WrongMethodOnRoot => Open,
+        Op::IdentMissing | Op::IdentUnexpected | Op::Nothing | Op::NotBuilt(_) | Op::Absent(_) => Open,
+
+        Op::NodeList | Op::NodeDetail => List(P::NodeListAll, P::NodeList),
+        Op::NodeCreate => Rule(Special::NodeCreate),
+        Op::NodeShow => Node(P::NodeGet),
+        Op::NodePatch => Rule(Special::NodePatch),
+        Op::NodeDelete => Rule(Special::NodeDelete),
+        Op::NodeValidate => Node(P::NodeValidate),
+        Op::NodeValidateByQuery => NodeOfQuery(P::NodeValidate),
+        Op::NodeChildren => ListOfNode(P::NodeListAll, P::NodeList),
+        Op::MaintenanceSet => Node(P::NodeSetMaintenance),
+        Op::MaintenanceClear => Node(P::NodeClearMaintenance),
+        Op::States => Node(P::NodeGetStates),
+        Op::PowerSet => Node(P::NodeSetPowerState),
+        Op::ProvisionSet => Rule(Special::Provision),
+        Op::RaidSet => Node(P::NodeSetRaidState),
+        Op::ConsoleShow => Node(P::NodeGetConsole),
+        Op::BootModeSet => Node(P::NodeSetBootMode),
+        Op::SecureBootSet => Node(P::NodeSetSecureBoot),
+        Op::BootDeviceShow | Op::BootDeviceSupported => Node(P::NodeGetBootDevice),
+        Op::BootDeviceSet => Node(P::NodeSetBootDevice),
+        Op::InjectNmi => Node(P::NodeInjectNmi),
+        Op::TraitList => Node(P::NodeTraitsList),
+        Op::TraitsSet | Op::TraitAdd => Node(P::NodeTraitsSet),
+        Op::TraitsClear | Op::TraitRemove => Node(P::NodeTraitsDelete),
+        Op::HistoryList | Op::HistoryShow => Node(P::NodeHistoryGet),
+        Op::Inventory => Node(P::NodeInventoryGet),
+        Op::NodePorts | Op::NodePortsDetail => ListOfNode(P::PortListAll, P::PortList),
+        Op::NodeVolume | Op::VolumeRoot => Plain(P::VolumeGet),
+        Op::AllocationOfNode => Node(P::NodeGet),
+        Op::NodeEmpty(key) => match key {
+            "indicators" => Node(P::NodeGetIndicatorState),
+            "vifs" => Node(P::NodeVifList),
+            "bios" => Node(P::NodeBiosGet),
+            "firmware" => Node(P::NodeFirmwareGet),
+            "portgroups" => ListOfNode(P::PortgroupListAll, P::PortgroupList),
+            _ => ListOfNode(P::VolumeListAll, P::VolumeList),
+        },
+
+        Op::PortList | Op::PortDetail => List(P::PortListAll, P::PortList),
+        Op::PortCreate => NodeOfBody(P::PortCreate),
+        Op::PortShow => Port(P::PortGet),
+        Op::PortPatch => Port(P::PortUpdate),
+        Op::PortDelete => Port(P::PortDelete),
+
+        Op::Empty(key) => match key {
+            "portgroups" => List(P::PortgroupListAll, P::PortgroupList),
+            "chassis" => Plain(P::ChassisGet),
+            "connectors" | "targets" => List(P::VolumeListAll, P::VolumeList),
+            "allocations" => List(P::AllocationListAll, P::AllocationList),
+            "runbooks" => List(P::RunbookListAll, P::RunbookList),
+            "inspection_rules" => Plain(P::InspectionRuleGet),
+            _ => Plain(P::DeployTemplateGet),
+        },
+
+        Op::DriverList | Op::DriverShow => Plain(P::DriverGet),
+        Op::DriverProperties => Plain(P::DriverGetProperties),
+        Op::DriverRaid => Plain(P::DriverGetRaidLogicalDiskProperties),
+        Op::DriverMethods => Plain(P::DriverVendorPassthru),
+        Op::ConductorList | Op::ConductorShow => Plain(P::ConductorGet),
+        Op::Events => Plain(P::EventsPost),
+
+        Op::Lookup => Plain(P::DriverIpaLookup),
+        Op::Heartbeat => Plain(P::NodeIpaHeartbeat),
+        Op::ContinueInspection => Plain(P::DriverIpaContinueInspection),
+    }
+}
