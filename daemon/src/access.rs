@@ -116,7 +116,8 @@ mod tests {
         assert!(tls_files(&options(&[])).unwrap().is_none());
         let e = tls_files(&options(&["api.enable_ssl_api=true", "ssl.cert_file=/c"])).unwrap_err().to_string();
         assert!(e.contains("[api] key_file"), "{e}");
-        let f = tls_files(&options(&["api.enable_ssl_api=true", "ssl.cert_file=/c", "api.cert_file=/b", "ssl.key_file=/k"])).unwrap().unwrap();
+        let f =
+            tls_files(&options(&["api.enable_ssl_api=true", "ssl.cert_file=/c", "api.cert_file=/b", "ssl.key_file=/k"])).unwrap().unwrap();
         assert_eq!((f.cert, f.key), (PathBuf::from("/b"), PathBuf::from("/k")));
     }
 }

@@ -43,7 +43,13 @@ use Kind::{Bool, Int, List, Seconds, Text};
 
 /// The table.
 pub const OPTIONS: &[Opt] = &[
-    o("DEFAULT", "auth_strategy", Text, "noauth", "Who may call the API: `noauth` (everybody), `http_basic` (users of a file) or `keystone`."),
+    o(
+        "DEFAULT",
+        "auth_strategy",
+        Text,
+        "noauth",
+        "Who may call the API: `noauth` (everybody), `http_basic` (users of a file) or `keystone`.",
+    ),
     o("DEFAULT", "host", Text, "", "Unique name of this conductor. Default: the machine's host name."),
     o("DEFAULT", "http_basic_auth_user_file", Text, "/etc/bessemer/htpasswd", "Users of `http_basic`: name:bcrypt digest, one per line."),
     o("DEFAULT", "default_resource_class", Text, "", "`resource_class` of new nodes that name none."),

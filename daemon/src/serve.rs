@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
+use axum::serve::ListenerExt;
 use bessemer_conductor::{Conductor, ConductorConfig, Core, boot_source::StoreBootSource};
 use bessemer_db::{OpenOptions, SealKey, Store, Synchronous};
 use bessemer_drivers::{
@@ -19,7 +20,6 @@ use bessemer_drivers::{
     registry::Registry,
 };
 use bessemer_model::clock::SystemClock;
-use axum::serve::ListenerExt;
 use bessemer_pxe::{AddressRange, BootConfig, BootServices, DhcpMode, NetworkConfig, Subnet};
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;

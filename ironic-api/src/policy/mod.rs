@@ -8,6 +8,8 @@ mod access;
 mod check;
 mod enforce;
 mod file;
+#[cfg(test)]
+mod matrix;
 mod table;
 
 pub use check::CheckError;

@@ -12,3 +12,164 @@ use bessemer_model::{
 use serde::ser::SerializeMap;
 
 use crate::{
+    links::Links,
+    listing::{self, Listing, Look, PAGING, Show, View, detailed, fields_of_one, short},
+    policy::visible_node,
+    query::{Shown, parse_uuid},
+    reply::Reply,
+    request::{Api, Req},
+    version::{Behaviour, FieldTable, fields::PortField, table::Listed},
+};
+
+use PortField as F;
+
+const SHORT: &[PortField] = &[F::Uuid, F::Address, F::Links];
+const FILTERS: &[&str] = &["node", "node_uuid", "address", "portgroup", "shard", "conductor_groups", "description_contains"];
+/// Keys of `local_link_connection` that only some microversions know.
+pub(super) const VTEP: &[&str] = &["vtep-logical-switch", "vtep-physical-switch"];
+
+static NO_LINK: std::sync::LazyLock<JsonMap> = std::sync::LazyLock::new(JsonMap::new);
+
+impl Show for Port {
+    type Field = PortField;
+    const KEY: &'static str = "ports";
+    fn identity(&self) -> impl Display {
+        self.id
+    }
+    fn field<M: SerializeMap>(&self, f: PortField, look: Look<'_>, m: &mut M) -> Result<(), M::Error> {
+        let k = f.name();
+        match f {
+            F::Uuid => m.serialize_entry(k, &self.id),
+            F::CreatedAt => m.serialize_entry(k, &self.created_at.to_wire()),
+            F::UpdatedAt => m.serialize_entry(k, &self.updated_at.map(|t| t.to_wire())),
+            F::Address => m.serialize_entry(k, &self.address),
+            F::NodeUuid => m.serialize_entry(k, &self.node),
+            F::Extra => m.serialize_entry(k, &self.extra),
+            F::InternalInfo => m.serialize_entry(k, &self.internal_info),
+            F::LocalLinkConnection => {
+                let vtep = VTEP.iter().any(|k| self.local_link_connection.contains_key(*k));
+                let hidden = vtep && !look.version.has(Behaviour::LinkVtep);
+                m.serialize_entry(k, if hidden { &*NO_LINK } else { &self.local_link_connection })
+            }
+            F::PxeEnabled => m.serialize_entry(k, &self.pxe_enabled),
+            F::PortgroupUuid => m.serialize_entry(k, &self.portgroup),
+            F::PhysicalNetwork => m.serialize_entry(k, &self.physical_network),
+            F::IsSmartnic => m.serialize_entry(k, &self.is_smartnic),
+            F::Name => m.serialize_entry(k, &self.name),
+            F::Description => m.serialize_entry(k, &self.description),
+            F::Vendor => m.serialize_entry(k, &self.vendor),
+            F::Category => m.serialize_entry(k, &self.category),
+            F::AvailableForDynamicPortgroup => m.serialize_entry(k, &self.available_for_dynamic_portgroup),
+            F::Links => m.serialize_entry(k, &Links { base: look.base, path: format_args!("ports/{}", self.id) }),
+        }
+    }
+}
+
+/// A MAC address as the API takes it: colons only.
+pub(super) fn parse_address(s: &str) -> Result<String, Fault> {
+    let colons = !s.contains('-');
+    let mac = s.parse::<Mac>().ok().filter(|_| colons);
+    mac.map(|m| m.to_string())
+        .ok_or_else(|| Fault::invalid(format!("Expected a MAC address but received {}.", s.chars().take(64).collect::<String>())))
+}
+
+/// The port that a path names.
+pub(crate) async fn port_of_path(api: &Api, req: &Req) -> Result<Port, Fault> {
+    let ident = req.param(0);
+    if parse_uuid(ident).is_none() && !req.version.has(Behaviour::PortNames) {
+        return Err(Fault::invalid("Expected the UUID of a port."));
+    }
+    if ident.is_empty() || ident.len() > 255 {
+        return Err(Fault::invalid("Expected a UUID or a name of a port."));
+    }
+    Ok(api.store.port_get(ident).await?)
+}
+
+/// `GET /v1/ports`.
+pub(crate) async fn list(api: &Api, req: &Req) -> Result<Reply, Fault> {
+    req.query.only(&[FILTERS, PAGING, &["fields", "detail"]].concat())?;
+    collection(api, req, short(req, SHORT)?, None, "ports").await
+}
+
+/// `GET /v1/ports/detail`.
+pub(crate) async fn list_detail(api: &Api, req: &Req) -> Result<Reply, Fault> {
+    req.query.only(&[FILTERS, PAGING].concat())?;
+    collection(api, req, detailed(req), None, "ports/detail").await
+}
+
+/// `GET /v1/nodes/{uuid}/ports` and its detail.
+pub(crate) async fn list_of_node(api: &Api, req: &Req, detail: bool) -> Result<Reply, Fault> {
+    req.query.only(&[PAGING, &["fields", "detail", "address"]].concat())?;
+    let shown = if detail { detailed(req) } else { short(req, SHORT)? };
+    let node = api.node_by_uuid_only(req.param(0)).await?;
+    let path = format!("nodes/{node}/ports{}", if detail { "/detail" } else { "" });
+    collection(api, req, shown, Some(node), &path).await
+}
+
+async fn filter(api: &Api, req: &Req, node: Option<NodeId>) -> Result<PortFilter, Fault> {
+    let q = &req.query;
+    let groups = q.list("conductor_groups");
+    let by_node = q.get("node").or(q.get("node_uuid"));
+    let given = [by_node.is_some(), q.get("portgroup").is_some(), q.get("shard").is_some()];
+    if given.iter().filter(|g| **g).count() > 1 {
+        return Err(Fault::new(FaultKind::OperationNotPermitted, "Give only one of node, portgroup and shard."));
+    }
+    if groups.is_some() && (by_node.is_some() || q.get("portgroup").is_some() || q.get("address").is_some()) {
+        return Err(Fault::invalid("\"conductor_groups\" cannot be given with node, portgroup or address."));
+    }
+    if let Some(p) = q.get("portgroup") {
+        return Err(Fault::new(FaultKind::NotFound, format!("Portgroup {} could not be found.", p.chars().take(255).collect::<String>())));
+    }
+    let node = match (node, by_node) {
+        (Some(n), _) => Some(n),
+        (None, Some(ident)) => Some(visible_node(api, req, ident).await?.id),
+        (None, None) => None,
+    };
+    Ok(PortFilter {
+        node,
+        addresses: q.get("address").map(parse_address).transpose()?.into_iter().collect(),
+        portgroup: None,
+        shards: q.list("shard").unwrap_or_default(),
+        conductor_groups: groups.unwrap_or_default(),
+        description_contains: q.text("description_contains"),
+        pxe_enabled: None,
+        project: req.narrow.project().map(str::to_owned),
+    })
+}
+
+async fn collection(api: &Api, req: &Req, shown: Shown<PortField>, node: Option<NodeId>, path: &str) -> Result<Reply, Fault> {
+    req.version.check_query(Listed::Ports, req.query.names())?;
+    let listing = Listing::read(api, req, shown, "id")?;
+    let page = listing.page(req, sort_column)?;
+    let filter = filter(api, req, node).await?;
+    let ports = api.store.port_list(&filter, &page).await?;
+    listing::answer(req, &listing, path, &[], &ports)
+}
+
+/// `GET /v1/ports/{ident}`.
+pub(crate) async fn show(api: &Api, req: &Req) -> Result<Reply, Fault> {
+    req.query.only(&["fields"])?;
+    let fields = fields_of_one(req)?;
+    let port = port_of_path(api, req).await?;
+    Reply::ok(&View { one: &port, fields, look: Look::of(req) })
+}
+
+fn sort_column(f: PortField) -> Option<PortSort> {
+    Some(match f {
+        F::Uuid => PortSort::Uuid,
+        F::CreatedAt => PortSort::CreatedAt,
+        F::UpdatedAt => PortSort::UpdatedAt,
+        F::Address => PortSort::Address,
+        F::NodeUuid => PortSort::NodeUuid,
+        F::PxeEnabled => PortSort::PxeEnabled,
+        F::PortgroupUuid => PortSort::PortgroupUuid,
+        F::PhysicalNetwork => PortSort::PhysicalNetwork,
+        F::IsSmartnic => PortSort::IsSmartnic,
+        F::Name => PortSort::Name,
+        F::Description => PortSort::Description,
+        F::Vendor => PortSort::Vendor,
+        F::Category => PortSort::Category,
+        F::AvailableForDynamicPortgroup => PortSort::AvailableForDynamicPortgroup,
+        _ => return None,
+    })
+}
