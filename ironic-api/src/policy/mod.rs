@@ -140,6 +140,7 @@ impl Rights {
         let system = c.system_scope.is_some();
         let in_scope = match policy.scope() {
             Scope::SystemOnly => system,
+            Scope::Unasked => true,
             Scope::Any => system || c.project_id.is_some() || c.domain_id.is_none(),
         };
         in_scope && self.rules.holds(policy, &Known { rights: self, target })

@@ -9,6 +9,8 @@ pub(crate) enum Scope {
     Any,
     /// System only.
     SystemOnly,
+    /// Whatever it is.
+    Unasked,
 }
 
 macro_rules! policies {
@@ -110,17 +112,17 @@ const RUNBOOK_OWNER: &str = concat!(system_member!(), " or (role:manager and pro
 
 #[rustfmt::skip]
 policies! {
-    AdminApi "admin_api" Any "role:admin or role:administrator";
-    PublicApi "public_api" Any "is_public_api:True";
-    ShowPassword "show_password" Any NOBODY;
-    ShowInstanceSecrets "show_instance_secrets" Any NOBODY;
-    ServiceRole "service_role" Any "role:service and project_name:%(config.service_project_name)s";
-    IsMember "is_member" Any "(project_domain_id:default or project_domain_id:None) and (project_name:demo or project_name:baremetal)";
-    IsObserver "is_observer" Any "rule:is_member and (role:observer or role:baremetal_observer)";
-    IsAdmin "is_admin" Any "rule:admin_api or (rule:is_member and role:baremetal_admin)";
-    IsNodeOwner "is_node_owner" Any "project_id:%(node.owner)s";
-    IsNodeLessee "is_node_lessee" Any "project_id:%(node.lessee)s";
-    IsAllocationOwner "is_allocation_owner" Any "project_id:%(allocation.owner)s";
+    AdminApi "admin_api" Unasked "role:admin or role:administrator";
+    PublicApi "public_api" Unasked "is_public_api:True";
+    ShowPassword "show_password" Unasked NOBODY;
+    ShowInstanceSecrets "show_instance_secrets" Unasked NOBODY;
+    ServiceRole "service_role" Unasked "role:service and project_name:%(config.service_project_name)s";
+    IsMember "is_member" Unasked "(project_domain_id:default or project_domain_id:None) and (project_name:demo or project_name:baremetal)";
+    IsObserver "is_observer" Unasked "rule:is_member and (role:observer or role:baremetal_observer)";
+    IsAdmin "is_admin" Unasked "rule:admin_api or (rule:is_member and role:baremetal_admin)";
+    IsNodeOwner "is_node_owner" Unasked "project_id:%(node.owner)s";
+    IsNodeLessee "is_node_lessee" Unasked "project_id:%(node.lessee)s";
+    IsAllocationOwner "is_allocation_owner" Unasked "project_id:%(allocation.owner)s";
     NodeCreate "baremetal:node:create" Any ADMIN_OR_SYSTEM_SERVICE;
     NodeCreateSelfOwnedNode "baremetal:node:create:self_owned_node" Any "role:admin or role:service";
     NodeList "baremetal:node:list" Any ANY_READER;
@@ -205,9 +207,9 @@ policies! {
     DriverGetRaidLogicalDiskProperties "baremetal:driver:get_raid_logical_disk_properties" SystemOnly SYSTEM_READER;
     NodeVendorPassthru "baremetal:node:vendor_passthru" Any SYSTEM_ADMIN;
     DriverVendorPassthru "baremetal:driver:vendor_passthru" SystemOnly SYSTEM_ADMIN;
-    NodeIpaHeartbeat "baremetal:node:ipa_heartbeat" Any EVERYBODY;
-    DriverIpaLookup "baremetal:driver:ipa_lookup" Any EVERYBODY;
-    DriverIpaContinueInspection "baremetal:driver:ipa_continue_inspection" Any EVERYBODY;
+    NodeIpaHeartbeat "baremetal:node:ipa_heartbeat" Unasked EVERYBODY;
+    DriverIpaLookup "baremetal:driver:ipa_lookup" Unasked EVERYBODY;
+    DriverIpaContinueInspection "baremetal:driver:ipa_continue_inspection" Unasked EVERYBODY;
     VolumeListAll "baremetal:volume:list_all" Any SYSTEM_READER;
     VolumeList "baremetal:volume:list" Any ANY_READER;
     VolumeGet "baremetal:volume:get" Any READER;
