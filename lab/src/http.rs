@@ -69,6 +69,42 @@ pub fn request(method: &str, url: &str, headers: &[(&str, &str)], body: Option<&
     read_reply(&mut BufReader::new(stream), method == "HEAD").with_context(|| format!("{method} {url}"))
 }
 
+/// A connection that is kept open between requests, for load.
+#[derive(Debug)]
+pub struct Connection {
+    stream: BufReader<TcpStream>,
+    authority: String,
+}
+
+impl Connection {
+    /// Connects to `http://HOST:PORT`.
+    pub fn open(url: &str, limit: Duration) -> Result<Self> {
+        let authority = url.strip_prefix("http://").with_context(|| format!("not an http URL: {url}"))?.trim_end_matches('/').to_owned();
+        let address = authority.to_socket_addrs()?.next().with_context(|| format!("no address for {authority}"))?;
+        let stream = TcpStream::connect_timeout(&address, limit).with_context(|| format!("connecting to {url}"))?;
+        stream.set_read_timeout(Some(limit))?;
+        stream.set_write_timeout(Some(limit))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream: BufReader::with_capacity(1 << 16, stream), authority })
+    }
+
+    /// One request and its answer. After an error the connection is of no further use.
+    pub fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Result<Reply> {
+        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.authority);
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if let Some(body) = body {
+            head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        }
+        head.push_str("\r\n");
+        let mut bytes = head.into_bytes();
+        bytes.extend_from_slice(body.unwrap_or_default());
+        self.stream.get_mut().write_all(&bytes)?;
+        read_reply(&mut self.stream, method == "HEAD").with_context(|| format!("{method} {path}"))
+    }
+}
+
 fn read_reply(stream: &mut impl BufRead, head_only: bool) -> Result<Reply> {
     let line = read_line(stream)?;
     let status = line.split(' ').nth(1).and_then(|code| code.parse().ok()).with_context(|| format!("not an HTTP answer: {line:?}"))?;

@@ -22,6 +22,8 @@ pub struct Peer {
 pub const BMC: Peer = Peer { name: "bmc", needs: &["sushy-tools==2.2.0", "virtualbmc==3.3.0", "libvirt-python<9.1", "setuptools"] };
 /// The `baremetal` command of OpenStack's client.
 pub const IRONIC_CLIENT: Peer = Peer { name: "ironicclient", needs: &["python-ironicclient==6.3.0", "setuptools"] };
+/// OpenStack Ironic itself, with the client of agents that its conductor uses.
+pub const IRONIC: Peer = Peer { name: "ironic", needs: &["ironic==39.0.0", "setuptools"] };
 /// Every environment that the demo and the usual tests need.
 pub const USUAL: &[Peer] = &[BMC, IRONIC_CLIENT];
 

@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use bessemer_lab::{
     imageserver::{Behaviour, ImageServer},
-    peers::Peer,
+    peers::{self, Peer},
     tool::{self, Guarded, command},
 };
 use bessemer_tests::{
@@ -23,7 +23,6 @@ use bessemer_tests::{
 };
 use serde_json::{Value, json};
 
-const CLIENT: Peer = Peer { name: "ironic", needs: &["ironic==39.0.0", "setuptools"] };
 const AGENT: Peer = Peer { name: "ironic-python-agent", needs: &["ironic-python-agent==13.0.0", "setuptools"] };
 const LIMIT: Duration = Duration::from_secs(60);
 const TOKEN: &str = "an-agent-token-of-more-than-thirty-two-letters";
@@ -71,7 +70,7 @@ fn stub() -> Result<(String, mpsc::Receiver<Value>)> {
 #[test]
 #[ignore = "needs Ironic from PyPI; run by cargo xtask test --all"]
 fn ironics_own_client_drives_our_agent() -> Result<()> {
-    CLIENT.ensure()?;
+    peers::IRONIC.ensure()?;
     let dir = tempfile::tempdir()?;
     let disk = LoopDisk::new(&dir.path().join("disk"), DISK)?;
     let image = Image::noise(&dir.path().join("image"), 16)?;
@@ -88,7 +87,7 @@ fn ironics_own_client_drives_our_agent() -> Result<()> {
         "url": beat["callback_url"], "ca": beat["agent_verify_ca"], "token": TOKEN, "node": NODE,
         "image_url": image_url, "image_sha256": image.sha256,
     });
-    let mut python = command(&CLIENT.program("python").display().to_string());
+    let mut python = command(&peers::IRONIC.program("python").display().to_string());
     python.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/ironic_client.py"));
     let mut child = python.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     child.stdin.take().context("stdin")?.write_all(given.to_string().as_bytes())?;

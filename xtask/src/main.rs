@@ -5,6 +5,7 @@
 //! runs.
 
 mod arrows;
+mod bench_api;
 mod bench_lab;
 mod conformance;
 mod demo;

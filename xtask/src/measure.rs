@@ -39,10 +39,12 @@ pub(crate) enum Figure {
     Daemon,
     /// Seconds of the whole life of one UEFI machine
     Life,
+    /// The API under load beside Ironic's (a quarter of an hour)
+    Api,
 }
 
 pub(crate) fn run_figures(wanted: &[Figure]) -> Result<()> {
-    let all = [Figure::Sizes, Figure::Boot, Figure::Write, Figure::Serve, Figure::Daemon, Figure::Life];
+    let all = [Figure::Sizes, Figure::Boot, Figure::Write, Figure::Serve, Figure::Daemon, Figure::Life, Figure::Api];
     let wanted = if wanted.is_empty() { &all[..] } else { wanted };
     setup::all()?;
     for figure in wanted {
@@ -53,6 +55,7 @@ pub(crate) fn run_figures(wanted: &[Figure]) -> Result<()> {
             Figure::Serve => serve_as_child(),
             Figure::Daemon => daemon_as_child(),
             Figure::Life => life(),
+            Figure::Api => crate::bench_api::run(),
         };
         if let Err(error) = result {
             eprintln!("{figure:?}: {error:#}");
@@ -358,7 +361,8 @@ fn daemon() -> Result<()> {
     })
 }
 
-fn resident(pid: u32) -> Result<u64> {
+/// Resident memory of a process, in bytes.
+pub(crate) fn resident(pid: u32) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
@@ -369,7 +373,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-fn cargo(args: &[&str]) -> Result<()> {
+pub(crate) fn cargo(args: &[&str]) -> Result<()> {
     let status = Command::new("cargo").args(args).status().context("cannot start cargo")?;
     if !status.success() {
         bail!("`cargo {}` ended with {status}", args.join(" "));
