@@ -361,6 +361,29 @@ async fn a_cancelled_write_stops_soon_and_leaves_nothing_bootable() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_fails_half_way_ends_the_write_soon_by_its_cause() {
+    let dir = tempfile::tempdir().unwrap();
+    let mount = dir.path().to_str().unwrap();
+    let mounted = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=6m", "small", mount]).status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: needs root");
+        return;
+    }
+    let file = dir.path().join("disk");
+    std::fs::File::create(&file).unwrap().set_len(64 * MIB as u64).unwrap();
+    let image = noise(48 * MIB, 23);
+    let server = Server::start(image.clone(), Faults::default()).await;
+    let mut request = request(&file, &server.url("a.img"), &sha256(&image), "raw");
+    request.wipe_metadata = false;
+    let result = tokio::time::timeout(Duration::from_secs(20), write_image(request, progress())).await;
+    let disk = std::fs::read(&file).unwrap();
+    run("umount", &[mount]);
+    let error = result.unwrap().unwrap_err();
+    assert!(matches!(error, ImageError::Disk { .. }) && error.to_string().contains("No space"), "{error}");
+    assert_not_bootable(&disk);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_in_use_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let file = old_disk(dir.path(), 8 * MIB as u64);

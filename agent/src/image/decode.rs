@@ -6,14 +6,16 @@ use std::io;
 
 use async_compression::tokio::bufread::{GzipDecoder, XzDecoder, ZstdDecoder};
 use async_compression::zstd::DParameter;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::ImageError;
+use super::block::{BLOCK, Pool};
+use super::format::HEAD;
 use super::source::Source;
 
-/// Decoded bytes handed on at once.
-const CHUNK: usize = 256 << 10;
+/// Blocks of decoded bytes: being filled, waiting for the disk, being written.
+const BLOCKS: usize = 4;
 
 /// How an image is compressed on its server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,8 +89,9 @@ pub(crate) struct Decoded {
     inner: Inner,
     compression: Option<Compression>,
     limit: DecoderLimit,
+    pool: Pool,
     /// Decoded bytes that were looked at but not yet handed on.
-    head: Bytes,
+    head: Option<Bytes>,
 }
 
 impl Decoded {
@@ -111,7 +114,8 @@ impl Decoded {
                 Inner::Xz(Box::new(decoder))
             }
         };
-        Self { inner, compression, limit, head: Bytes::new() }
+        let blocks = if compression.is_some() { BLOCKS } else { 0 };
+        Self { inner, compression, limit, pool: Pool::new(blocks), head: None }
     }
 
     /// The network side.
@@ -124,38 +128,32 @@ impl Decoded {
         }
     }
 
-    /// The first `len` decoded bytes, fewer when the image is shorter. They stay unread. Called once, before
-    /// the first [`Decoded::chunk`].
-    pub(crate) async fn peek(&mut self, len: usize) -> Result<Vec<u8>, ImageError> {
+    /// The image's first [`HEAD`] bytes, fewer when it is shorter. They stay unread. Called once, before the first
+    /// [`Decoded::chunk`].
+    pub(crate) async fn peek(&mut self) -> Result<Vec<u8>, ImageError> {
         if let Inner::Plain(source) = &mut self.inner {
-            let found = source.peek(len).await;
+            let found = source.peek(HEAD).await;
             return found.map_err(|error| self.explain(&error));
         }
-        let mut head = BytesMut::new();
-        while head.len() < len {
-            match self.decode().await? {
-                Some(chunk) => head.extend_from_slice(&chunk),
-                None => break,
-            }
-        }
-        self.head = head.freeze();
-        Ok(self.head.get(..len).unwrap_or(&self.head).to_vec())
+        self.head = self.decode(HEAD).await?;
+        Ok(self.head.as_deref().map(<[u8]>::to_vec).unwrap_or_default())
     }
 
     /// The next decoded bytes, `None` at the end.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, ImageError> {
-        if !self.head.is_empty() {
-            return Ok(Some(std::mem::take(&mut self.head)));
+        if let Some(head) = self.head.take() {
+            return Ok(Some(head));
         }
-        self.decode().await
+        self.decode(BLOCK).await
     }
 
-    async fn decode(&mut self) -> Result<Option<Bytes>, ImageError> {
+    async fn decode(&mut self, limit: usize) -> Result<Option<Bytes>, ImageError> {
+        let pool = &mut self.pool;
         let found = match &mut self.inner {
             Inner::Plain(source) => source.chunk().await,
-            Inner::Gzip(decoder) => some_bytes(decoder).await,
-            Inner::Zstd(decoder) => some_bytes(decoder).await,
-            Inner::Xz(decoder) => some_bytes(decoder).await,
+            Inner::Gzip(decoder) => some_bytes(decoder, pool, limit).await,
+            Inner::Zstd(decoder) => some_bytes(decoder, pool, limit).await,
+            Inner::Xz(decoder) => some_bytes(decoder, pool, limit).await,
         };
         found.map_err(|error| self.explain(&error))
     }
@@ -188,15 +186,16 @@ impl Decoded {
     }
 }
 
-async fn some_bytes<R: AsyncRead + Unpin>(reader: &mut R) -> io::Result<Option<Bytes>> {
-    let mut buffer = BytesMut::with_capacity(CHUNK);
-    while buffer.len() < CHUNK {
-        let mut limited = (&mut *reader).take((CHUNK - buffer.len()) as u64);
-        if limited.read_buf(&mut buffer).await? == 0 {
-            break;
+/// Fills the first `limit` bytes of a block, fewer at the end; `None` when there are none.
+async fn some_bytes<R: AsyncRead + Unpin>(reader: &mut R, pool: &mut Pool, limit: usize) -> io::Result<Option<Bytes>> {
+    let mut block = pool.take().await;
+    while block.len() < limit {
+        match reader.read(block.space(limit)).await? {
+            0 => break,
+            read => block.filled(read),
         }
     }
-    Ok((!buffer.is_empty()).then(|| buffer.freeze()))
+    Ok((block.len() > 0).then(|| block.freeze()))
 }
 
 #[cfg(test)]

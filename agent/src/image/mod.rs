@@ -12,8 +12,11 @@ pub mod format;
 pub mod request;
 pub mod verify;
 
+mod block;
 mod client;
 mod decode;
+mod device;
+mod digest;
 mod pipeline;
 mod qcow2;
 mod ranges;

@@ -12,7 +12,7 @@ use super::fetch::{FetchPolicy, FetchStats, Remote};
 use super::format::{self, Format};
 use super::ranges::RangeReader;
 use super::request::WriteImageRequest;
-use super::source::{Source, spawn_fetch};
+use super::source::{Download, Source, download};
 use super::verify::{ChecksumError, Expected, Hasher, MAX_CHECKSUM_FILE};
 use super::write::{Disk, DiskSink, SinkReport};
 use super::{ImageError, qcow2};
@@ -99,43 +99,24 @@ pub async fn write_image(request: WriteImageRequest, progress: Arc<Progress>) ->
     Err(last)
 }
 
-/// Aborts the fetching task when the write ends or is dropped.
-struct AbortOnDrop(tokio::task::AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 async fn attempt(request: &WriteImageRequest, url: &str, progress: &Arc<Progress>) -> Result<WriteReport, ImageError> {
     let started = Instant::now();
     progress.start_phase("connecting", None);
     let remote = Remote::new(url, &request.http, &request.policy)?;
     let opening = async {
         let expected = expected(request, &remote).await?;
-        Ok::<_, ImageError>((expected, remote.open().await?))
+        let download = download(remote.clone(), Hasher::new(expected.algorithm), Arc::clone(progress)).await?;
+        Ok::<_, ImageError>((expected, download))
     };
-    let (expected, stream) = until_cancelled(opening, progress).await?;
-    let total = stream.total();
-    progress.start_phase("writing", total);
-    let tables = RangeReader::beside(&stream);
-    let (receiver, task) = spawn_fetch(stream);
-    let guard = AbortOnDrop(task);
-    let work = Work {
-        request: request.clone(),
-        source: Source::new(receiver, Hasher::new(expected.algorithm), Arc::clone(progress)),
-        expected,
-        total,
-        tables,
-        progress: Arc::clone(progress),
-    };
+    let (expected, Download { source, total, tables, guard }) = until_cancelled(opening, progress).await?;
+    let mut guard = Some(guard);
+    let work = Work { request: request.clone(), source, expected, total, tables, progress: Arc::clone(progress) };
     let handle = tokio::runtime::Handle::current();
     let mut running = tokio::task::spawn_blocking(move || handle.block_on(work.run()));
     let done = loop {
         tokio::select! {
             done = &mut running => break done,
-            () = tokio::time::sleep(CANCEL_POLL) => if progress.is_cancelled() { guard.0.abort() },
+            () = tokio::time::sleep(CANCEL_POLL) => if progress.is_cancelled() { drop(guard.take()) },
         }
     };
     let mut report = done.map_err(|error| ImageError::Request(format!("the write thread died: {error}")))??;
@@ -188,7 +169,7 @@ impl Work {
         }
         let compression = Compression::detect(&head);
         let mut image = Decoded::new(self.source, compression, self.request.decoder);
-        let head = if compression.is_some() { image.peek(format::HEAD).await? } else { head };
+        let head = if compression.is_some() { image.peek().await? } else { head };
         let format = format::decide(&head, self.request.disk_format.as_deref(), &self.request.rules)?;
         let disk = Disk::open(&self.request.device)?;
         let disk_size = disk.size();
@@ -279,8 +260,9 @@ impl Work {
 async fn write_plain(image: &mut Decoded, sink: &mut DiskSink) -> Result<u64, ImageError> {
     let mut offset = 0;
     while let Some(chunk) = image.chunk().await? {
-        sink.write(offset, &chunk)?;
-        offset += chunk.len() as u64;
+        let len = chunk.len() as u64;
+        sink.write_shared(offset, chunk)?;
+        offset += len;
     }
     Ok(offset)
 }

@@ -5,6 +5,7 @@
 //! Memory is bounded by the list (16 bytes for a run of clusters) and one compressed cluster.
 //! Backing files, data files, encryption and unknown features are refused, never ignored.
 
+use bytes::Bytes;
 use flate2::{Decompress, FlushDecompress};
 
 use super::ImageError;
@@ -326,7 +327,7 @@ impl Pass {
     }
 
     /// Takes the next bytes of the file.
-    fn feed(&mut self, chunk: &[u8], sink: &mut DiskSink) -> Result<(), ImageError> {
+    fn feed(&mut self, chunk: &Bytes, sink: &mut DiskSink) -> Result<(), ImageError> {
         let end = self.position + chunk.len() as u64;
         let cluster = self.plan.header.cluster();
         let size = self.plan.header.size;
@@ -340,8 +341,8 @@ impl Pass {
         for (from, until, guest) in &mut self.active {
             let stop = (*until).min(end);
             let range = usize::try_from(*from - self.position).ok().zip(usize::try_from(stop - self.position).ok());
-            if let Some(data) = range.and_then(|(a, b)| chunk.get(a..b)) {
-                sink.write(*guest, data)?;
+            if let Some((a, b)) = range.filter(|(a, b)| a <= b && *b <= chunk.len()) {
+                sink.write_shared(*guest, chunk.slice(a..b))?;
             }
             *guest += stop - *from;
             *from = stop;
@@ -438,7 +439,7 @@ mod tests {
         plan.order();
         let mut pass = Pass::new(plan);
         for chunk in file.chunks(1000) {
-            pass.feed(chunk, sink)?;
+            pass.feed(&Bytes::copy_from_slice(chunk), sink)?;
             // A compressed cluster may take two clusters; what waits is never more than that and a chunk.
             assert!(pass.window.len() <= 2 * (1 << header.cluster_bits) + 1024 + 1000, "{}", pass.window.len());
         }

@@ -2,7 +2,8 @@
 //!
 //! Never compares anything but whole digests and never accepts an image without one.
 
-use sha2::Digest;
+use md5::Digest as _;
+use ring::digest::{Context, SHA256, SHA384, SHA512};
 
 /// Largest checksum file that is read.
 pub const MAX_CHECKSUM_FILE: usize = 1 << 20;
@@ -165,39 +166,34 @@ fn shorten(value: &str) -> String {
     value.chars().take(140).collect()
 }
 
-/// Running hash.
+/// Running hash. SHA-2 is ring's, which is there for TLS anyway: it has assembler for processors with and without
+/// instructions for it.
 pub(crate) enum Hasher {
     Md5(md5::Md5),
-    Sha256(sha2::Sha256),
-    Sha384(sha2::Sha384),
-    Sha512(Box<sha2::Sha512>),
+    Sha2(Context),
 }
 
 impl Hasher {
     pub(crate) fn new(algorithm: Algorithm) -> Self {
         match algorithm {
             Algorithm::Md5 => Self::Md5(md5::Md5::new()),
-            Algorithm::Sha256 => Self::Sha256(sha2::Sha256::new()),
-            Algorithm::Sha384 => Self::Sha384(sha2::Sha384::new()),
-            Algorithm::Sha512 => Self::Sha512(Box::default()),
+            Algorithm::Sha256 => Self::Sha2(Context::new(&SHA256)),
+            Algorithm::Sha384 => Self::Sha2(Context::new(&SHA384)),
+            Algorithm::Sha512 => Self::Sha2(Context::new(&SHA512)),
         }
     }
 
     pub(crate) fn update(&mut self, data: &[u8]) {
         match self {
             Self::Md5(h) => h.update(data),
-            Self::Sha256(h) => h.update(data),
-            Self::Sha384(h) => h.update(data),
-            Self::Sha512(h) => h.update(data),
+            Self::Sha2(h) => h.update(data),
         }
     }
 
     pub(crate) fn finish(self) -> String {
         match self {
             Self::Md5(h) => hex::encode(h.finalize()),
-            Self::Sha256(h) => hex::encode(h.finalize()),
-            Self::Sha384(h) => hex::encode(h.finalize()),
-            Self::Sha512(h) => hex::encode(h.finalize()),
+            Self::Sha2(h) => hex::encode(h.finish()),
         }
     }
 }
@@ -252,5 +248,29 @@ mod tests {
     fn the_running_hash_is_the_known_digest_of_nothing() {
         assert_eq!(Hasher::new(Algorithm::Sha256).finish(), SHA256);
         assert_eq!(Hasher::new(Algorithm::Md5).finish(), MD5);
+    }
+
+    #[test]
+    fn every_hash_in_ragged_pieces_is_that_of_another_implementation() {
+        use sha2::Digest as _;
+        let data: Vec<u8> = (0..100_000_u32).map(|n| (n * 7 + n / 251) as u8).collect();
+        let want = [
+            (Algorithm::Sha256, hex::encode(sha2::Sha256::digest(&data))),
+            (Algorithm::Sha384, hex::encode(sha2::Sha384::digest(&data))),
+            (Algorithm::Sha512, hex::encode(sha2::Sha512::digest(&data))),
+        ];
+        for (algorithm, want) in want {
+            let mut hasher = Hasher::new(algorithm);
+            let mut rest = &data[..];
+            for len in (1..).step_by(97) {
+                let (piece, more) = rest.split_at(len.min(rest.len()));
+                hasher.update(piece);
+                rest = more;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            assert_eq!(hasher.finish(), want, "{algorithm:?}");
+        }
     }
 }

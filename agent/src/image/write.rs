@@ -1,183 +1,38 @@
-//! Bytes onto a disk: aligned direct writes on a thread of their own, with both ends of the disk held back.
+//! Bytes onto a disk: aligned direct writes on threads of their own, with both ends of the disk held back.
 //!
 //! The first and the last MiB, where partition tables and boot loaders begin, are zeroed before anything else
 //! and written only by [`DiskSink::commit`], tail first, head last, each behind a flush. Until then, and after
-//! any failure, the disk holds nothing that firmware would boot. Never writes past the end of the disk.
+//! any failure, the disk holds nothing that firmware would boot. Never writes past the end of the disk, and never
+//! relies on the order of two writes in between: each range is given once.
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use nix::libc;
+use bytes::Bytes;
 
 use super::ImageError;
-use crate::ioctl;
+use super::block::{ALIGN, AlignedBuffer, BLOCK, is_zero};
+pub(crate) use super::device::Disk;
 
 /// Bytes held back at each end of the disk.
 pub(crate) const EDGE: u64 = 1 << 20;
-/// Size of one write.
-const BUFFER: usize = 4 << 20;
-/// One being filled, two queued, one being written.
-const BUFFERS: usize = 4;
-/// Alignment of direct writes: the largest logical sector in use.
-const ALIGN: u64 = 4096;
+/// Writes under way at once, a thread for each: the disk need not wait for us between two of them.
+const WRITERS: usize = 2;
+/// Writes that wait for a thread.
+const QUEUE: usize = 2;
+/// Own buffers, for data that cannot be written from where it lies: being filled, queued, being written.
+const BUFFERS: usize = 1 + QUEUE + WRITERS;
+/// Shared data at least this long is written from where it lies; less is gathered first.
+const SHARED_MIN: usize = 256 << 10;
 /// A run of zeros at least this long is left to the device.
 const ZERO_RUN: usize = 1 << 20;
-/// One request for zeros, so that a slow device can still be interrupted.
-const ZERO_STEP: u64 = 256 << 20;
-/// Without direct writes the page cache is flushed this often, or it would fill the memory.
-const FLUSH_EVERY: u64 = 64 << 20;
-
-static ZEROS: [u8; BUFFER] = [0; BUFFER];
-
-/// A disk opened for writing.
-#[derive(Debug)]
-pub(crate) struct Disk {
-    path: PathBuf,
-    buffered: File,
-    direct: Option<File>,
-    block: bool,
-    size: u64,
-    unflushed: u64,
-}
-
-impl Disk {
-    /// Opens a block device exclusively (or a file as is).
-    pub(crate) fn open(path: &Path) -> Result<Self, ImageError> {
-        let fail = |action| move |source| ImageError::Disk { action, device: path.to_owned(), source };
-        let kind = std::fs::metadata(path).map_err(fail("find"))?.file_type();
-        let block = kind.is_block_device();
-        let exclusive = if block { libc::O_EXCL } else { 0 };
-        let open = |flags: i32| OpenOptions::new().read(true).write(true).custom_flags(flags).open(path);
-        let buffered = open(exclusive).map_err(fail("open (is it mounted or part of an array?)"))?;
-        let size = if block {
-            ioctl::device_size(&buffered).map_err(fail("read the size of"))?
-        } else {
-            buffered.metadata().map_err(fail("read the size of"))?.len()
-        };
-        let direct = open(libc::O_DIRECT).ok();
-        Ok(Self { path: path.to_owned(), buffered, direct, block, size, unflushed: 0 })
-    }
-
-    pub(crate) fn size(&self) -> u64 {
-        self.size
-    }
-
-    fn fail(&self, action: &'static str, source: io::Error) -> ImageError {
-        ImageError::Disk { action, device: self.path.clone(), source }
-    }
-
-    /// Writes `data`, which starts at a memory address congruent to `offset` modulo [`ALIGN`]: whole aligned
-    /// blocks past the page cache, ragged edges through it.
-    fn write_at(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let end = offset + data.len() as u64;
-        let (first, last) = (offset.next_multiple_of(ALIGN), end / ALIGN * ALIGN);
-        if let Some(direct) = &self.direct
-            && first < last
-            && let (Ok(lead), Ok(body)) = (usize::try_from(first - offset), usize::try_from(last - first))
-            && let Some((before, rest)) = data.split_at_checked(lead)
-            && let Some((middle, after)) = rest.split_at_checked(body)
-        {
-            match direct.write_all_at(middle, first) {
-                Ok(()) => {
-                    self.buffered.write_all_at(before, offset)?;
-                    return self.buffered.write_all_at(after, last);
-                }
-                // The device or file system took the flag but not the write: go on through the cache.
-                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => self.direct = None,
-                Err(error) => return Err(error),
-            }
-        }
-        self.buffered.write_all_at(data, offset)?;
-        self.unflushed += data.len() as u64;
-        if self.unflushed >= FLUSH_EVERY {
-            self.unflushed = 0;
-            self.buffered.sync_data()?;
-        }
-        Ok(())
-    }
-
-    /// Makes a range read as zeros.
-    pub(crate) fn zero(&mut self, mut offset: u64, mut len: u64) -> io::Result<()> {
-        while len > 0 {
-            let step = len.min(ZERO_STEP);
-            if self.offload_zeros(offset, step).is_err() {
-                self.write_zeros(offset, step)?;
-            }
-            offset += step;
-            len -= step;
-        }
-        Ok(())
-    }
-
-    fn offload_zeros(&self, offset: u64, len: u64) -> io::Result<()> {
-        use nix::fcntl::{FallocateFlags, fallocate};
-        if self.block {
-            return ioctl::zero_out(&self.buffered, offset, len);
-        }
-        let range = || io::Error::from(io::ErrorKind::InvalidInput);
-        let (start, len) = (i64::try_from(offset).map_err(|_| range())?, i64::try_from(len).map_err(|_| range())?);
-        let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-        fallocate(&self.buffered, flags, start, len).map_err(io::Error::from)
-    }
-
-    fn write_zeros(&mut self, mut offset: u64, mut len: u64) -> io::Result<()> {
-        while len > 0 {
-            let step = usize::try_from(len).unwrap_or(BUFFER).min(BUFFER);
-            // The zero block has no special alignment: write through the cache.
-            self.buffered.write_all_at(ZEROS.get(..step).unwrap_or(&ZEROS), offset)?;
-            offset += step as u64;
-            len -= step as u64;
-            self.unflushed += step as u64;
-            if self.unflushed >= FLUSH_EVERY {
-                self.unflushed = 0;
-                self.buffered.sync_data()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.unflushed = 0;
-        // On a block device this also flushes the device's own cache, for direct writes too.
-        self.buffered.sync_all()
-    }
-}
-
-/// A buffer whose usable part starts at an aligned address.
-struct AlignedBuffer {
-    store: Vec<u8>,
-    start: usize,
-}
-
-impl AlignedBuffer {
-    fn new() -> Self {
-        let store = vec![0; BUFFER + ALIGN as usize];
-        let start = store.as_ptr().align_offset(ALIGN as usize);
-        Self { store, start }
-    }
-
-    fn part(&self, from: usize, len: usize) -> &[u8] {
-        self.store.get(self.start + from..self.start + from + len).unwrap_or_default()
-    }
-
-    fn put(&mut self, at: usize, data: &[u8]) -> bool {
-        let start = self.start + at;
-        match self.store.get_mut(start..start + data.len()) {
-            Some(place) => {
-                place.copy_from_slice(data);
-                true
-            }
-            None => false,
-        }
-    }
-}
 
 enum Job {
     Write { offset: u64, buffer: AlignedBuffer, lead: usize, len: usize },
+    Shared { offset: u64, data: Bytes },
     Zero { offset: u64, len: u64 },
 }
 
@@ -190,6 +45,13 @@ struct Filling {
     room: usize,
 }
 
+/// What to gather in a buffer.
+#[derive(Clone, Copy)]
+enum Piece<'a> {
+    Data(&'a [u8]),
+    Zeros(usize),
+}
+
 /// What a finished write did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SinkReport {
@@ -199,50 +61,52 @@ pub(crate) struct SinkReport {
 
 /// Takes the image's bytes in any order and writes them.
 pub(crate) struct DiskSink {
-    path: PathBuf,
+    disk: Arc<Disk>,
     size: u64,
     head: Vec<u8>,
     tail: Vec<u8>,
     tail_at: u64,
     tail_used: bool,
     filling: Option<Filling>,
+    /// Own buffers that were never used yet.
+    unused: usize,
     free: Receiver<AlignedBuffer>,
     queue: Option<SyncSender<Job>>,
-    worker: Option<JoinHandle<Result<Disk, ImageError>>>,
+    workers: Vec<JoinHandle<Result<(), ImageError>>>,
     written: u64,
 }
 
 impl DiskSink {
-    /// Zeroes both ends of the disk and starts the writing thread. Destroys the disk's partition table.
-    pub(crate) fn start(mut disk: Disk) -> Result<Self, ImageError> {
-        let size = disk.size;
+    /// Zeroes both ends of the disk and starts the writing threads. Destroys the disk's partition table.
+    pub(crate) fn start(disk: Disk) -> Result<Self, ImageError> {
+        let size = disk.size();
         let head_len = size.min(EDGE);
         let tail_at = size.saturating_sub(EDGE).max(head_len);
         let zeroed = disk.zero(0, head_len).and_then(|()| disk.zero(tail_at, size - tail_at)).and_then(|()| disk.sync());
         zeroed.map_err(|error| disk.fail("wipe the ends of", error))?;
-        let (queue, jobs) = sync_channel(2);
+        let disk = Arc::new(disk);
+        let (queue, jobs) = sync_channel(QUEUE);
         let (back, free) = sync_channel(BUFFERS);
-        for _ in 0..BUFFERS {
-            // The channel has room for all of them.
-            let _ = back.send(AlignedBuffer::new());
+        let (jobs, failed) = (Arc::new(Mutex::new(jobs)), Arc::new(AtomicBool::new(false)));
+        let mut workers = Vec::with_capacity(WRITERS);
+        for _ in 0..WRITERS {
+            let worker = Worker { disk: Arc::clone(&disk), jobs: Arc::clone(&jobs), back: back.clone(), failed: Arc::clone(&failed) };
+            let thread = std::thread::Builder::new().name("disk-writer".into()).spawn(move || worker.work());
+            workers.push(thread.map_err(|error| disk.fail("start a thread for", error))?);
         }
-        let path = disk.path.clone();
-        let worker = std::thread::Builder::new()
-            .name("disk-writer".into())
-            .spawn(move || work(disk, &jobs, &back))
-            .map_err(|source| ImageError::Disk { action: "start a thread for", device: path.clone(), source })?;
         let edge = |len: u64| vec![0; usize::try_from(len).unwrap_or(EDGE as usize)];
         Ok(Self {
-            path,
+            disk,
             size,
             head: edge(head_len),
             tail: edge(size - tail_at),
             tail_at,
             tail_used: false,
             filling: None,
+            unused: BUFFERS,
             free,
             queue: Some(queue),
-            worker: Some(worker),
+            workers,
             written: 0,
         })
     }
@@ -252,19 +116,51 @@ impl DiskSink {
         self.check(offset, data.len() as u64)?;
         self.written += data.len() as u64;
         while !data.is_empty() {
-            let taken = if let Some(taken) = put(&mut self.head, 0, offset, data) {
-                taken
-            } else if let Some(taken) = put(&mut self.tail, self.tail_at, offset, data) {
-                self.tail_used = true;
-                taken
-            } else {
-                let until = usize::try_from(self.tail_at - offset).unwrap_or(usize::MAX);
-                self.fill(offset, data.get(..until).unwrap_or(data))?
+            let taken = match self.hold_back(offset, data) {
+                Some(taken) => taken,
+                None => {
+                    let until = usize::try_from(self.tail_at - offset).unwrap_or(usize::MAX);
+                    self.fill(offset, Piece::Data(data.get(..until).unwrap_or(data)))?
+                }
             };
             offset += taken as u64;
             data = data.get(taken..).unwrap_or_default();
         }
         Ok(())
+    }
+
+    /// As [`DiskSink::write`], and without a copy where `data` is long and lies in memory as it will on the disk.
+    pub(crate) fn write_shared(&mut self, mut offset: u64, mut data: Bytes) -> Result<(), ImageError> {
+        self.check(offset, data.len() as u64)?;
+        while !data.is_empty() {
+            if let Some(taken) = self.hold_back(offset, &data) {
+                self.written += taken as u64;
+                offset += taken as u64;
+                let _ = data.split_to(taken);
+                continue;
+            }
+            let until = usize::try_from(self.tail_at - offset).unwrap_or(usize::MAX).min(data.len());
+            let part = data.split_to(until);
+            let congruent = (part.as_ptr().addr() as u64).wrapping_sub(offset).is_multiple_of(ALIGN as u64);
+            if congruent && part.len() >= SHARED_MIN {
+                self.written += part.len() as u64;
+                self.send(Job::Shared { offset, data: part })?;
+            } else {
+                self.write(offset, &part)?;
+            }
+            offset += until as u64;
+        }
+        Ok(())
+    }
+
+    /// Keeps what belongs to one of the disk's ends; says how much that was. `None`: `offset` lies between them.
+    fn hold_back(&mut self, offset: u64, data: &[u8]) -> Option<usize> {
+        if let Some(taken) = put(&mut self.head, 0, offset, data) {
+            return Some(taken);
+        }
+        let taken = put(&mut self.tail, self.tail_at, offset, data)?;
+        self.tail_used = true;
+        Some(taken)
     }
 
     /// Queues zeros.
@@ -281,7 +177,7 @@ impl DiskSink {
         }
         if len < ZERO_RUN as u64 {
             while len > 0 {
-                let taken = self.fill(offset, ZEROS.get(..usize::try_from(len).unwrap_or(BUFFER)).unwrap_or(&ZEROS))?;
+                let taken = self.fill(offset, Piece::Zeros(usize::try_from(len).unwrap_or(ZERO_RUN)))?;
                 offset += taken as u64;
                 len -= taken as u64;
             }
@@ -294,33 +190,60 @@ impl DiskSink {
     fn check(&self, offset: u64, len: u64) -> Result<(), ImageError> {
         let end = offset.saturating_add(len);
         if end > self.size {
-            return Err(ImageError::TooLarge { image: end, at_least: true, disk: self.size, device: self.path.clone() });
+            let device = self.disk.path().to_owned();
+            return Err(ImageError::TooLarge { image: end, at_least: true, disk: self.size, device });
         }
         Ok(())
     }
 
-    /// Copies as much of `data` as the current buffer takes.
-    fn fill(&mut self, offset: u64, data: &[u8]) -> Result<usize, ImageError> {
+    /// Gathers as much of `piece` as the current buffer takes.
+    fn fill(&mut self, offset: u64, piece: Piece<'_>) -> Result<usize, ImageError> {
         if self.filling.as_ref().is_some_and(|f| f.offset + f.len as u64 != offset || f.len == f.room) {
             self.flush()?;
         }
         let filling = match self.filling.take() {
             Some(filling) => filling,
             None => {
-                let Ok(buffer) = self.free.recv() else { return Err(self.worker_failure()) };
+                let buffer = self.buffer()?;
                 // Whole buffers end on a multiple of their size.
-                let into = usize::try_from(offset % BUFFER as u64).unwrap_or(0);
-                let lead = usize::try_from(offset % ALIGN).unwrap_or(0);
-                Filling { buffer, offset, lead, len: 0, room: BUFFER - into }
+                let into = usize::try_from(offset % BLOCK as u64).unwrap_or(0);
+                let lead = into % ALIGN;
+                Filling { buffer, offset, lead, len: 0, room: BLOCK - into }
             }
         };
         let filling = self.filling.insert(filling);
-        let taken = data.len().min(filling.room - filling.len);
-        if !filling.buffer.put(filling.lead + filling.len, data.get(..taken).unwrap_or_default()) {
-            return Err(ImageError::Request("a write buffer overflowed".into()));
-        }
+        let room = filling.buffer.room(filling.lead + filling.len);
+        let left = filling.room - filling.len;
+        let taken = match piece {
+            Piece::Data(data) => {
+                let taken = data.len().min(left);
+                if let (Some(place), Some(data)) = (room.get_mut(..taken), data.get(..taken)) {
+                    place.copy_from_slice(data);
+                }
+                taken
+            }
+            Piece::Zeros(len) => {
+                let taken = len.min(left);
+                if let Some(place) = room.get_mut(..taken) {
+                    place.fill(0);
+                }
+                taken
+            }
+        };
         filling.len += taken;
         Ok(taken)
+    }
+
+    /// An own buffer; waits until one is free.
+    fn buffer(&mut self) -> Result<AlignedBuffer, ImageError> {
+        if let Ok(buffer) = self.free.try_recv() {
+            return Ok(buffer);
+        }
+        if self.unused > 0 {
+            self.unused -= 1;
+            return Ok(AlignedBuffer::new());
+        }
+        self.free.recv().map_err(|_| self.worker_failure())
     }
 
     fn flush(&mut self) -> Result<(), ImageError> {
@@ -337,54 +260,50 @@ impl DiskSink {
         }
     }
 
-    /// Why the writing thread is gone.
+    /// Why the writing threads are gone.
     fn worker_failure(&mut self) -> ImageError {
-        match self.stop() {
-            Err(error) => error,
-            Ok(_) => ImageError::Cancelled,
-        }
+        let gone = self.disk.fail("write", io::Error::other("the writing thread has stopped"));
+        self.stop().err().unwrap_or(gone)
     }
 
-    fn stop(&mut self) -> Result<Disk, ImageError> {
+    /// Waits until everything queued is written.
+    fn stop(&mut self) -> Result<(), ImageError> {
         self.queue = None;
-        let gone = |text: &str| ImageError::Disk { action: "write", device: self.path.clone(), source: io::Error::other(text.to_owned()) };
-        match self.worker.take() {
-            Some(worker) => worker.join().unwrap_or_else(|_| Err(gone("the writing thread died"))),
-            None => Err(gone("the writing thread has stopped")),
+        let mut result = Ok(());
+        for worker in std::mem::take(&mut self.workers) {
+            let died = || Err(self.disk.fail("write", io::Error::other("the writing thread died")));
+            result = result.and(worker.join().unwrap_or_else(|_| died()));
         }
+        result
     }
 
     /// Everything was right: flushes, then writes the held-back ends, tail first.
     pub(crate) fn commit(mut self) -> Result<SinkReport, ImageError> {
         self.flush()?;
-        let mut disk = self.stop()?;
-        let ends = self.write_ends(&mut disk);
-        if let Err(error) = ends {
+        self.stop()?;
+        if let Err(error) = self.write_ends() {
             // A head written in part may look bootable.
-            let _ = disk.zero(0, self.head.len() as u64).and_then(|()| disk.sync());
-            return Err(disk.fail("write the first and last MiB of", error));
+            let _ = self.disk.zero(0, self.head.len() as u64).and_then(|()| self.disk.sync());
+            return Err(self.disk.fail("write the first and last MiB of", error));
         }
-        Ok(SinkReport { written: self.written, direct: disk.direct.is_some() })
+        Ok(SinkReport { written: self.written, direct: self.disk.is_direct() })
     }
 
-    fn write_ends(&self, disk: &mut Disk) -> io::Result<()> {
-        disk.sync()?;
+    fn write_ends(&self) -> io::Result<()> {
+        self.disk.sync()?;
         if self.tail_used {
-            disk.buffered.write_all_at(&self.tail, self.tail_at)?;
-            disk.sync()?;
+            self.disk.write_buffered(self.tail_at, &self.tail)?;
+            self.disk.sync()?;
         }
-        disk.buffered.write_all_at(&self.head, 0)?;
-        disk.sync()
+        self.disk.write_buffered(0, &self.head)?;
+        self.disk.sync()
     }
 }
 
 impl Drop for DiskSink {
-    /// Waits for the writing thread, so that nothing writes to the disk after the sink is gone.
+    /// Waits for the writing threads, so that nothing writes to the disk after the sink is gone.
     fn drop(&mut self) {
-        self.queue = None;
-        if let Some(worker) = self.worker.take() {
-            let _ = worker.join();
-        }
+        let _ = self.stop();
     }
 }
 
@@ -397,31 +316,55 @@ fn put(held: &mut [u8], base: u64, offset: u64, data: &[u8]) -> Option<usize> {
     Some(taken)
 }
 
-fn work(mut disk: Disk, jobs: &Receiver<Job>, back: &SyncSender<AlignedBuffer>) -> Result<Disk, ImageError> {
-    for job in jobs {
-        match job {
-            Job::Write { offset, buffer, lead, len } => {
-                let data = buffer.part(lead, len);
-                let done = if len >= ZERO_RUN && ZEROS.get(..len) == Some(data) {
-                    disk.zero(offset, len as u64)
-                } else {
-                    disk.write_at(offset, data)
-                };
-                done.map_err(|error| disk.fail("write to", error))?;
-                // The sink may be gone already.
-                let _ = back.send(buffer);
+/// One writing thread. The first failure ends them all, which the sink sees by the queue that nobody reads.
+struct Worker {
+    disk: Arc<Disk>,
+    jobs: Arc<Mutex<Receiver<Job>>>,
+    back: SyncSender<AlignedBuffer>,
+    failed: Arc<AtomicBool>,
+}
+
+impl Worker {
+    fn work(self) -> Result<(), ImageError> {
+        loop {
+            let job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok(job) = job else { return Ok(()) };
+            if self.failed.load(Ordering::Relaxed) {
+                return Ok(());
             }
-            Job::Zero { offset, len } => {
-                disk.zero(offset, len).map_err(|error| disk.fail("write zeros to", error))?;
-            }
+            self.carry_out(job).inspect_err(|_| self.failed.store(true, Ordering::Relaxed))?;
         }
     }
-    Ok(disk)
+
+    fn carry_out(&self, job: Job) -> Result<(), ImageError> {
+        match job {
+            Job::Write { offset, buffer, lead, len } => {
+                self.write(offset, buffer.part(lead, len))?;
+                // The sink may be gone already.
+                let _ = self.back.send(buffer);
+                Ok(())
+            }
+            Job::Shared { offset, data } => self.write(offset, &data),
+            Job::Zero { offset, len } => self.disk.zero(offset, len).map_err(|error| self.disk.fail("write zeros to", error)),
+        }
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), ImageError> {
+        let done = if data.len() >= ZERO_RUN && is_zero(data) {
+            self.disk.zero(offset, data.len() as u64)
+        } else {
+            self.disk.write_at(offset, data)
+        };
+        done.map_err(|error| self.disk.fail("write to", error))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
+    use std::os::unix::fs::FileExt;
+    use std::path::PathBuf;
 
     fn disk_file(size: u64) -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
@@ -465,6 +408,52 @@ mod tests {
         }
         sink.commit().unwrap();
         assert!(std::fs::read(&path).unwrap() == want);
+    }
+
+    #[test]
+    fn shared_data_arrives_whether_or_not_it_can_be_written_from_where_it_lies() {
+        const SIZE: u64 = 9 << 20;
+        // From the first MiB through the middle into the last; pieces of any address and length, one of them all zeros.
+        for cut in [1 << 20, (1 << 20) + 1, 300_000, 4096 * 70] {
+            let (_dir, path) = disk_file(SIZE);
+            let mut want = Vec::new();
+            let mut sink = DiskSink::start(Disk::open(&path).unwrap()).unwrap();
+            while (want.len() as u64) < SIZE {
+                let offset = want.len();
+                let len = cut.min(SIZE as usize - offset);
+                let seed = if offset / cut == 3 { 0 } else { offset / cut + 1 };
+                let data: Vec<u8> = (0..len).map(|i| (i * 13 * seed.min(1) + seed) as u8).collect();
+                // Every second piece starts at an aligned address, as a block of the download does.
+                let data = if seed % 2 == 0 { Bytes::from(data) } else { aligned(&data) };
+                sink.write_shared(offset as u64, data.clone()).unwrap();
+                want.extend_from_slice(&data);
+            }
+            let report = sink.commit().unwrap();
+            assert_eq!(report.written, SIZE);
+            assert!(std::fs::read(&path).unwrap() == want, "{cut}");
+        }
+    }
+
+    fn aligned(data: &[u8]) -> Bytes {
+        struct Owner(AlignedBuffer, usize);
+        impl AsRef<[u8]> for Owner {
+            fn as_ref(&self) -> &[u8] {
+                self.0.part(0, self.1)
+            }
+        }
+        let mut buffer = AlignedBuffer::new();
+        buffer.room(0)[..data.len()].copy_from_slice(data);
+        Bytes::from_owner(Owner(buffer, data.len()))
+    }
+
+    #[test]
+    fn a_failed_write_names_the_disk_and_the_cause() {
+        let path = PathBuf::from("/dev/full");
+        let disk = Disk::open(&path).unwrap();
+        let worker =
+            Worker { disk: Arc::new(disk), jobs: Arc::new(Mutex::new(sync_channel(1).1)), back: sync_channel(1).0, failed: Arc::default() };
+        let error = worker.carry_out(Job::Shared { offset: 0, data: Bytes::from_static(b"x") }).unwrap_err().to_string();
+        assert!(error.contains("write to /dev/full") && error.contains("No space"), "{error}");
     }
 
     #[test]
