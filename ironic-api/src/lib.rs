@@ -13,6 +13,7 @@ mod inspection;
 mod links;
 mod listing;
 mod lookup;
+mod openapi;
 mod patch;
 mod policy;
 mod query;

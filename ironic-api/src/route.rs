@@ -405,6 +405,29 @@ pub(crate) fn find(method: &str, segments: &[String], slash: bool, version: Vers
     Ok((entry.op, params))
 }
 
+/// A method of a path, for describing the API.
+pub(crate) struct Described {
+    /// Below `/v1/`; `{}` stands for one segment.
+    pub path: &'static str,
+    /// `*` = any.
+    pub method: &'static str,
+    /// The microversion that brought it.
+    pub since: u16,
+    pub op: Op,
+}
+
+/// Every method that does something.
+pub(crate) fn described() -> impl Iterator<Item = Described> {
+    let refuses = |op: Op| matches!(op, Op::IdentMissing | Op::IdentUnexpected | Op::Nothing | Op::WrongMethodOnRoot);
+    let rows = PLACES.iter().flat_map(|p| p.entries.iter().map(move |e| (p, e)));
+    rows.filter(move |(_, e)| !refuses(e.op) && e.method != "HEAD").map(|(p, e)| Described {
+        path: p.path,
+        method: e.method,
+        since: e.since,
+        op: e.op,
+    })
+}
+
 /// Whether the path is answered without authentication (`api.md` section 1.2).
 pub(crate) fn is_public(segments: &[String]) -> bool {
     let bare = |s: &str| s.strip_suffix(".json").or_else(|| s.strip_suffix(".xml")).unwrap_or(s).to_owned();

@@ -19,7 +19,7 @@ use crate::{
     body::{Body, json_depth},
     config::ApiConfig,
     fault::{Refusal, denied_response, fault_response, refusal_response, root_version_response},
-    heartbeat, inspection, lookup,
+    heartbeat, inspection, lookup, openapi,
     policy::{self, Narrow},
     query::Query,
     reply::Reply,
@@ -97,6 +97,9 @@ async fn answer(api: &Api, parts: Parts, body: AxumBody, request_id: &str) -> Re
     if parts.uri.path() == "/healthcheck" {
         return healthcheck(api).await;
     }
+    if parts.uri.path() == "/openapi.json" && parts.method == Method::GET {
+        return description();
+    }
     let mut path = match parse_path(parts.uri.path()) {
         Ok(p) => p,
         Err(r) => return refusal_response(&r),
@@ -167,6 +170,12 @@ fn finish(result: Result<Reply, Fault>, version: Version, request_id: &str) -> R
     };
     version_headers(response.headers_mut(), version);
     response
+}
+
+fn description() -> Response<Bytes> {
+    let mut r = Response::new(Bytes::from_static(openapi::document().as_bytes()));
+    r.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    r
 }
 
 async fn healthcheck(api: &Api) -> Response<Bytes> {
