@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, anyhow, bail};
 use bessemer_clients::keystone::{Keystone, KeystoneConfig, Named};
 use bessemer_model::secret::Secret;
-use ironic_api::{AuthStrategy, Policies, TokenAuth, TokenOptions};
+use ironic_api::{Audit, AuthStrategy, CorsConfig, Policies, TokenAuth, TokenOptions};
 
 use crate::{options::Options, tls};
 
@@ -84,6 +84,36 @@ pub fn tls_files(o: &Options) -> Result<Option<tls::Files>> {
         found.ok_or_else(|| anyhow!("[api] enable_ssl_api is set, but [api] {key} is not"))
     };
     Ok(Some(tls::Files { cert: file("cert_file")?, key: file("key_file")? }))
+}
+
+/// Which pages browsers let use the API.
+pub fn cors(o: &Options) -> CorsConfig {
+    let usual = CorsConfig::default();
+    let list = |key: &'static str, usual: Vec<String>| Some(o.list("cors", key)).filter(|l| !l.is_empty()).unwrap_or(usual);
+    CorsConfig {
+        allowed_origin: o.list("cors", "allowed_origin"),
+        allow_credentials: o.flag("cors", "allow_credentials"),
+        expose_headers: list("expose_headers", usual.expose_headers),
+        max_age: o.int("cors", "max_age"),
+        allow_methods: o.list("cors", "allow_methods"),
+        allow_headers: list("allow_headers", usual.allow_headers),
+    }
+}
+
+/// Where writing requests are noted.
+///
+/// # Errors
+/// A file that cannot be written, or a method that is none.
+pub fn audit(o: &Options) -> Result<Option<Audit>> {
+    if !o.flag("audit", "enabled") {
+        return Ok(None);
+    }
+    let audit = match o.given("audit", "log_file") {
+        Some(file) => Audit::to_file(&PathBuf::from(&file)).with_context(|| format!("[audit] log_file {file}"))?,
+        None => Audit::to_log(),
+    };
+    let methods = o.list("audit", "ignore_req_list").iter().map(|m| m.to_uppercase().parse()).collect::<Result<_, _>>();
+    Ok(Some(audit.ignoring(methods.context("[audit] ignore_req_list")?)))
 }
 
 #[cfg(test)]

@@ -293,6 +293,11 @@ fn api_config(
     Ok(ironic_api::ApiConfig {
         auth: crate::access::strategy(o)?,
         policies: crate::access::policies(o)?,
+        tls: o.flag("api", "enable_ssl_api"),
+        proxy_headers: o.flag("oslo_middleware", "enable_proxy_headers_parsing"),
+        healthcheck: o.flag("healthcheck", "enabled"),
+        cors: crate::access::cors(o),
+        audit: crate::access::audit(o)?,
         public_endpoint: o.given("api", "public_endpoint"),
         max_limit: u32::try_from(o.int("api", "max_limit")).unwrap_or(1000).max(1),
         hardware,

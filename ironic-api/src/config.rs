@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bessemer_model::conductor::DriverOffer;
 
-use crate::{auth::AuthStrategy, policy::Policies};
+use crate::{audit::Audit, auth::AuthStrategy, cors::CorsConfig, policy::Policies};
 
 /// Bounds of request bodies.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +58,16 @@ pub struct ApiConfig {
     pub auth: AuthStrategy,
     /// Who may do what, under Keystone.
     pub policies: Policies,
+    /// Whether the API itself speaks TLS: then links begin with `https`.
+    pub tls: bool,
+    /// Whether a proxy in front is believed about address and client (`enable_proxy_headers_parsing`).
+    pub proxy_headers: bool,
+    /// Whether `/healthcheck` is answered.
+    pub healthcheck: bool,
+    /// Which pages browsers let use the API.
+    pub cors: CorsConfig,
+    /// Where writing requests are noted; `None` = nowhere.
+    pub audit: Option<Audit>,
 }
 
 impl Default for ApiConfig {
@@ -79,6 +89,11 @@ impl Default for ApiConfig {
             limits: BodyLimits::default(),
             auth: AuthStrategy::NoAuth,
             policies: Policies::default(),
+            tls: false,
+            proxy_headers: false,
+            healthcheck: false,
+            cors: CorsConfig::default(),
+            audit: None,
         }
     }
 }

@@ -4,9 +4,11 @@
 //! everything else. It knows no driver, no SQL and no flow. Start reading at [`router`] and `route.rs` (the table of routes), then
 //! [`version`] (the table of microversions) and [`fault`] (the table of statuses).
 
+mod audit;
 mod auth;
 mod body;
 mod config;
+mod cors;
 pub mod fault;
 mod heartbeat;
 mod inspection;
@@ -16,6 +18,7 @@ mod lookup;
 mod openapi;
 mod patch;
 mod policy;
+mod proxy;
 mod query;
 mod reply;
 mod request;
@@ -25,7 +28,9 @@ mod route;
 mod router;
 pub mod version;
 
+pub use audit::Audit;
 pub use auth::{AuthStrategy, BasicAuth, TokenAuth, TokenOptions, UnknownStrategy};
 pub use config::{ApiConfig, BodyLimits};
+pub use cors::CorsConfig;
 pub use policy::{CheckError, Policies, PolicyFileError};
 pub use router::router;

@@ -2,9 +2,18 @@
 //!
 //! Dispatch goes by the table in `route.rs`, not by axum's router: paths, `Allow` values and microversions are one contract there.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use axum::{Router, body::Body as AxumBody, extract::State};
+use axum::{
+    Router,
+    body::Body as AxumBody,
+    extract::{ConnectInfo, State},
+};
 use bessemer_db::Store;
 use bessemer_model::fault::{Fault, FaultKind};
 use bessemer_rpc::{ConductorApi, RequestCx};
@@ -15,12 +24,14 @@ use http_body_util::{BodyExt, Limited};
 use percent_encoding::percent_decode_str;
 
 use crate::{
+    audit::Record,
     auth::{self, Caller},
     body::{Body, json_depth},
     config::ApiConfig,
     fault::{Refusal, denied_response, fault_response, refusal_response, root_version_response},
     heartbeat, inspection, lookup, openapi,
     policy::{self, Narrow},
+    proxy::{self, Origin},
     query::Query,
     reply::Reply,
     request::{Api, Req},
@@ -40,13 +51,21 @@ pub fn router(config: ApiConfig, store: Store, conductor: Arc<dyn ConductorApi>)
 }
 
 async fn serve(State(api): State<Arc<Api>>, request: Request<AxumBody>) -> Response<AxumBody> {
+    let started = Instant::now();
+    let cors = api.config.cors.headers(request.method(), request.headers());
     if request.method() == Method::OPTIONS {
-        return Response::new(AxumBody::empty());
+        let mut response = Response::new(AxumBody::empty());
+        response.headers_mut().extend(cors);
+        return response;
     }
     let request_id = format!("req-{}", uuid::Uuid::new_v4());
     let method = request.method().clone();
     let (parts, body) = request.into_parts();
-    let work = AssertUnwindSafe(answer(&api, parts, body, &request_id)).catch_unwind();
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|c| c.0.ip());
+    let client = proxy::client(&parts.headers, peer, api.config.proxy_headers);
+    let path = parts.uri.path().to_owned();
+    let mut who = Caller::default();
+    let work = AssertUnwindSafe(answer(&api, parts, body, &request_id, &mut who)).catch_unwind();
     let mut response = match work.await {
         Ok(r) => r,
         Err(_) => {
@@ -57,6 +76,11 @@ async fn serve(State(api): State<Arc<Api>>, request: Request<AxumBody>) -> Respo
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert("openstack-request-id", id.clone());
         response.headers_mut().insert("x-openstack-request-id", id);
+    }
+    response.headers_mut().extend(cors);
+    if let Some(audit) = api.config.audit.as_ref().filter(|a| a.wants(&method, response.status())) {
+        let record = Record::new(&request_id, &method, &path, response.status(), started.elapsed(), &who);
+        audit.record(&Record { client, ..record }).await;
     }
     if method == Method::HEAD {
         *response.body_mut() = Bytes::new();
@@ -93,8 +117,8 @@ fn parse_path(raw: &str) -> Result<Path, Refusal> {
     Ok(Path { segments, slash, service_root })
 }
 
-async fn answer(api: &Api, parts: Parts, body: AxumBody, request_id: &str) -> Response<Bytes> {
-    if parts.uri.path() == "/healthcheck" {
+async fn answer(api: &Api, parts: Parts, body: AxumBody, request_id: &str, who: &mut Caller) -> Response<Bytes> {
+    if api.config.healthcheck && parts.uri.path().trim_end_matches('/') == "/healthcheck" {
         return healthcheck(api).await;
     }
     if parts.uri.path() == "/openapi.json" && parts.method == Method::GET {
@@ -112,6 +136,7 @@ async fn answer(api: &Api, parts: Parts, body: AxumBody, request_id: &str) -> Re
             Err(d) => return denied_response(&d),
         }
     };
+    *who = caller.clone();
     let (version, explicit) = match negotiate(&parts.headers) {
         Ok(v) => v,
         Err(r) if path.service_root => return root_version_response(&r),
@@ -190,12 +215,7 @@ fn base_url(api: &Api, parts: &Parts) -> String {
     if let Some(p) = &api.config.public_endpoint {
         return p.trim_end_matches('/').to_owned();
     }
-    let host = parts.headers.get(header::HOST).and_then(|h| h.to_str().ok()).filter(|h| h.len() <= 255);
-    let scheme = parts.uri.scheme_str().unwrap_or("http");
-    match host.or_else(|| parts.uri.authority().map(http::uri::Authority::as_str)) {
-        Some(h) => format!("{scheme}://{h}"),
-        None => format!("{scheme}://localhost"),
-    }
+    Origin::of(&parts.uri, &parts.headers, api.config.tls, api.config.proxy_headers).base()
 }
 
 fn cut_suffix(path: &mut Path) -> bool {

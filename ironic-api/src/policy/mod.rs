@@ -166,23 +166,32 @@ pub(crate) fn forbidden(policy: &str) -> Fault {
 }
 
 /// Parts of a node that a caller who sees the node does not see.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Hidden {
     pub driver_info: bool,
     pub driver_internal_info: bool,
     pub last_error: bool,
     pub reservation: bool,
+    /// Passwords and their like in `driver_info` and `driver_internal_info`.
+    pub passwords: bool,
+    /// Secrets of `instance_info`.
+    pub instance_secrets: bool,
 }
 
 impl Rights {
+    /// Whether the caller sees passwords; nobody does by default.
+    pub fn sees_passwords(&self) -> bool {
+        self.asked(Policy::ShowPassword, Target::default())
+    }
+
     /// What of this node is hidden from the caller.
     pub fn hidden(&self, node: &Node) -> Hidden {
         let target = Target::node(node);
-        if self.may(Policy::NodeGetFilterThreshold, target) {
-            return Hidden::default();
-        }
-        let hides = |p| !self.may(p, target);
+        let all = self.may(Policy::NodeGetFilterThreshold, target);
+        let hides = |p| !all && !self.may(p, target);
         Hidden {
+            passwords: !self.sees_passwords(),
+            instance_secrets: !self.asked(Policy::ShowInstanceSecrets, Target::default()),
             driver_info: hides(Policy::NodeGetDriverInfo),
             driver_internal_info: hides(Policy::NodeGetDriverInternalInfo),
             last_error: hides(Policy::NodeGetLastError),

@@ -147,7 +147,10 @@ impl Serialize for Collection<'_> {
 pub(crate) async fn show(api: &Api, req: &Req) -> Result<Reply, Fault> {
     req.query.only(&["fields"])?;
     let fields = fields_of_one(req)?;
-    let node = api.node_of_path(req).await?;
+    let mut node = api.node_of_path(req).await?;
+    if req.rights.sees_passwords() {
+        node = api.store.node_get_with_secrets(node.id).await?;
+    }
     let conductors = api.ring.conductors().await?;
     Reply::ok(&NodeView {
         node: &node,

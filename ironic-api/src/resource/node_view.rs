@@ -94,10 +94,12 @@ impl Serialize for NodeView<'_> {
                 }
                 F::LastError if self.hidden.last_error => m.serialize_entry(k, &Redacted(Policy::NodeGetLastError))?,
                 F::Reservation if self.hidden.reservation => m.serialize_entry(k, &Redacted(Policy::NodeGetReservation))?,
+                F::DriverInfo if !self.hidden.passwords => m.serialize_entry(k, &spec.driver_info)?,
                 F::DriverInfo => m.serialize_entry(k, &Masked::new(&spec.driver_info))?,
                 F::DriverInternalInfo => m.serialize_entry(k, &InternalInfo(n))?,
                 F::Properties => m.serialize_entry(k, &spec.properties)?,
                 F::Extra => m.serialize_entry(k, &spec.extra)?,
+                F::InstanceInfo if !self.hidden.instance_secrets => m.serialize_entry(k, &spec.instance_info)?,
                 F::InstanceInfo => m.serialize_entry(k, &Masked::instance_info(&spec.instance_info))?,
                 F::InstanceUuid => m.serialize_entry(k, &spec.instance_uuid)?,
                 F::InstanceName => m.serialize_entry(k, &spec.instance_name)?,
