@@ -177,3 +177,107 @@ impl axum::serve::Listener for TlsListener {
         Ok(self.local)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::serve::Listener as _;
+    use rustls::pki_types::ServerName;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    fn pair(files: &Files) -> CertificateDer<'static> {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        std::fs::write(&files.cert, made.cert.pem()).unwrap();
+        std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
+        made.cert.der().clone()
+    }
+
+    fn files(dir: &std::path::Path) -> Files {
+        Files { cert: dir.join("cert.pem"), key: dir.join("key.pem") }
+    }
+
+    /// The certificate that a client is shown, if the handshake works.
+    async fn shown(
+        at: SocketAddr,
+        trusted: &CertificateDer<'static>,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> std::io::Result<CertificateDer<'static>> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(trusted.clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
+        let config = config.with_root_certificates(roots).with_no_client_auth();
+        let tcp = TcpStream::connect(at).await?;
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut tls = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await?;
+        tls.write_all(b"ping").await?;
+        let mut back = [0; 4];
+        tls.read_exact(&mut back).await?;
+        assert_eq!(&back, b"ping");
+        Ok(tls.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned())
+    }
+
+    async fn echo(minimum: &str, files: Files) -> (SocketAddr, tokio::task::JoinHandle<()>) {
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut listener = TlsListener::new(tcp, files, minimum).unwrap();
+        let at = listener.local_addr().unwrap();
+        let task = tokio::spawn(async move {
+            loop {
+                let (mut io, _) = listener.accept().await;
+                let mut buffer = [0; 4];
+                if io.read_exact(&mut buffer).await.is_ok() {
+                    let _ = io.write_all(&buffer).await;
+                }
+            }
+        });
+        (at, task)
+    }
+
+    #[tokio::test]
+    async fn versions_below_the_minimum_are_refused_and_silence_holds_up_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let cert = pair(&files(dir.path()));
+        let (at, strict) = echo("1.3", files(dir.path())).await;
+        let _silent: Vec<_> = futures::future::join_all((0..8).map(|_| TcpStream::connect(at))).await;
+        assert_eq!(shown(at, &cert, &[&rustls::version::TLS13]).await.unwrap(), cert);
+        assert!(shown(at, &cert, &[&rustls::version::TLS12]).await.is_err());
+        strict.abort();
+        let (at, task) = echo("1.2", files(dir.path())).await;
+        assert_eq!(shown(at, &cert, &[&rustls::version::TLS12]).await.unwrap(), cert);
+        task.abort();
+    }
+
+    #[tokio::test]
+    async fn a_new_pair_is_taken_into_use_and_half_a_pair_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let f = files(dir.path());
+        let old = pair(&f);
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let current = Current { files: f.clone(), provider: provider.clone(), pair: RwLock::new(Arc::new(f.load(&provider).unwrap())) };
+        let shows = || current.pair.read().unwrap().cert[0].clone();
+        let key = std::fs::read(&f.key).unwrap();
+        let new = pair(&f);
+        let new_key = std::fs::read(&f.key).unwrap();
+        std::fs::write(&f.key, key).unwrap();
+        current.reload();
+        assert_eq!(shows(), old);
+        std::fs::write(&f.key, new_key).unwrap();
+        current.reload();
+        assert_eq!(shows(), new);
+    }
+
+    #[tokio::test]
+    async fn what_makes_no_pair_is_refused_by_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let f = files(dir.path());
+        pair(&f);
+        let start = async |f: Files, v: &str| {
+            let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            TlsListener::new(tcp, f, v).map(drop).map_err(|e| format!("{e:#}"))
+        };
+        assert!(start(f.clone(), "1.1").await.unwrap_err().contains("tls_minimum_version"));
+        assert!(start(Files { cert: f.key.clone(), ..f.clone() }, "1.3").await.unwrap_err().contains("key.pem"));
+        assert!(start(Files { key: dir.path().join("gone"), ..f }, "1.3").await.unwrap_err().contains("gone"));
+    }
+}

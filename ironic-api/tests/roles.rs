@@ -117,7 +117,7 @@ async fn callers_of_every_kind_get_the_answers_that_were_recorded() {
     let n3 = s.node("n3", Some("owner"), None).await;
     let p1 = s.port(&n1, "52:54:00:00:00:01").await;
     let p2 = s.port(&n2, "52:54:00:00:00:02").await;
-    let projects = ["owner", "lessee", "other"].map(|p| (p.to_owned(), p.to_owned()));
+    let projects = ["owner", "lessee", "other", "service"].map(|p| (p.to_owned(), p.to_owned()));
     let things = [("n1", n1.clone()), ("n2", n2), ("n3", n3), ("p1", p1), ("p2", p2)].map(|(k, v)| (k.to_owned(), v));
     let mut wrong = Vec::new();
     let mut asked = 0;

@@ -14,7 +14,6 @@ use serde::ser::SerializeMap;
 use crate::{
     links::Links,
     listing::{self, Listing, Look, PAGING, Show, View, detailed, fields_of_one, short},
-    policy::visible_node,
     query::{Shown, parse_uuid},
     reply::Reply,
     request::{Api, Req},
@@ -122,7 +121,7 @@ async fn filter(api: &Api, req: &Req, node: Option<NodeId>) -> Result<PortFilter
     }
     let node = match (node, by_node) {
         (Some(n), _) => Some(n),
-        (None, Some(ident)) => Some(visible_node(api, req, ident).await?.id),
+        (None, Some(ident)) => Some(api.node(req, ident).await?.id),
         (None, None) => None,
     };
     Ok(PortFilter {
