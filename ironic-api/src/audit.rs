@@ -1,12 +1,7 @@
 //! The audit log: one line of JSON for each request that writes, and for each that is refused to its caller: who, what, when, from
 //! where, with what result (`[audit]`). Bodies, queries and headers are never in it.
 
-use std::{
-    io::Write as _,
-    net::IpAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{io::Write as _, net::IpAddr, path::Path, time::Duration};
 
 use bessemer_model::clock::{Clock as _, SystemClock};
 use http::{Method, StatusCode};
@@ -134,7 +129,7 @@ fn append(path: &Path) -> std::io::Result<std::fs::File> {
     std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)
 }
 
-fn write(path: &PathBuf, mut lines: mpsc::Receiver<String>) {
+fn write(path: &Path, mut lines: mpsc::Receiver<String>) {
     while let Some(first) = lines.blocking_recv() {
         let mut burst = first;
         burst.push('\n');
