@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use bessemer_db::WorkBegin;
 use bessemer_drivers::iface::{BootDevice, BootMode, DriverCx};
 use bessemer_model::{
     Json,
@@ -12,14 +11,18 @@ use bessemer_model::{
     ids::NodeId,
     interface::{InterfaceKind, hardware_type},
     node::{Node, NodeChange},
-    state::{PowerChange, ProvisionState, StateClass},
+    state::{PowerChange, ProvisionState},
 };
 use bessemer_rpc::{
     BootDevice as WireBootDevice, ConductorApi, Heartbeat, LookupAnswer, LookupQuery, ProvisionRequest, RequestCx, Validation,
 };
 use serde_json::json;
 
-use crate::{core::Core, flows, ramdisk_api, validate, verbs};
+use crate::{
+    actions::{self, Action},
+    core::Core,
+    flows, ramdisk_api, validate, verbs,
+};
 
 /// The conductor as the API of the same daemon sees it.
 #[derive(Clone)]
@@ -42,57 +45,14 @@ impl ConductorApi for LocalConductor {
 
     async fn set_power(&self, _cx: &RequestCx, id: NodeId, change: PowerChange, timeout: Option<Duration>) -> Result<(), Fault> {
         let core = &self.0;
-        let started = tokio::time::Instant::now();
-        loop {
-            let node = self.node(id).await?;
-            let state = node.status.provision_state;
-            if node.keeps_power() && matches!(change, PowerChange::Off | PowerChange::SoftOff) {
-                return Err(Fault::new(
-                    FaultKind::PowerStateFailure,
-                    format!("node {id} has disable_power_off set: it cannot be powered off"),
-                ));
-            }
-            let power = core.registry.power(&node)?;
-            power.validate(&node)?;
-            if !power.supported().contains(&change) {
-                return Err(Fault::invalid(format!(
-                    "power interface '{}' of node {id} does not support '{}'",
-                    node.spec.interfaces.get(InterfaceKind::Power),
-                    change.as_str()
-                )));
-            }
-            if matches!(state, ProvisionState::Cleaning | ProvisionState::CleanWait) {
-                return Err(Fault::new(
-                    FaultKind::InvalidStateRequested,
-                    format!("the power of node {id} cannot be changed while it is in state '{state}'"),
-                ));
-            }
-            let busy = state.class() == StateClass::Working && state != ProvisionState::Verifying;
-            if busy {
-                return Err(Fault::new(FaultKind::NodeLocked, format!("node {id} is busy: it is {state}; wait for that to end")));
-            }
-            let request = json!({"target": change.as_str(), "timeout": timeout.map(|t| t.as_secs())});
-            let flow = flows::single(&node, FlowKind::Power, "power.set", request, core.now());
-            let change_row = NodeChange { target_power_state: Some(Some(change.ends_in())), ..NodeChange::default() };
-            let mut work = WorkBegin::new(id, None, change_row);
-            work.flow = Some(flow);
-            match core.store.work_begin(work).await {
-                Ok(()) => {
-                    core.hint(id);
-                    return Ok(());
-                }
-                // Another power action runs: it is short, so this one waits for it instead of making the client try again.
-                Err(bessemer_db::DbError::FlowExists { .. } | bessemer_db::DbError::Locked { .. })
-                    if started.elapsed() < Duration::from_secs(10) =>
-                {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-                Err(bessemer_db::DbError::FlowExists { .. }) => {
-                    return Err(Fault::new(FaultKind::NodeLocked, format!("another power action on node {id} has not ended yet")));
-                }
-                Err(e) => return Err(e.into()),
-            }
-        }
+        let request = json!({"target": change.as_str(), "timeout": timeout.map(|t| t.as_secs())});
+        actions::begin(core, id, |node| {
+            check_power(core, node, change)?;
+            let flow = flows::single(node, FlowKind::Power, "power.set", request.clone(), core.now());
+            let change = NodeChange { target_power_state: Some(Some(change.ends_in())), ..NodeChange::default() };
+            Ok(Some(Action { flow, change }))
+        })
+        .await
     }
 
     async fn validate(&self, node: NodeId) -> Result<BTreeMap<InterfaceKind, Validation>, Fault> {
@@ -192,6 +152,29 @@ impl ConductorApi for LocalConductor {
     fn node_changed(&self, node: NodeId) {
         self.0.hint(node);
     }
+}
+
+/// Whether the power of a node can be changed so.
+fn check_power(core: &Core, node: &Node, change: PowerChange) -> Result<(), Fault> {
+    let (id, state) = (node.id, node.status.provision_state);
+    if node.keeps_power() && matches!(change, PowerChange::Off | PowerChange::SoftOff) {
+        let text = format!("node {id} has disable_power_off set: it cannot be powered off");
+        return Err(Fault::new(FaultKind::PowerStateFailure, text));
+    }
+    let power = core.registry.power(node)?;
+    power.validate(node)?;
+    if !power.supported().contains(&change) {
+        return Err(Fault::invalid(format!(
+            "power interface '{}' of node {id} does not support '{}'",
+            node.spec.interfaces.get(InterfaceKind::Power),
+            change.as_str()
+        )));
+    }
+    if matches!(state, ProvisionState::Cleaning | ProvisionState::CleanWait) {
+        let text = format!("the power of node {id} cannot be changed while it is in state '{state}'");
+        return Err(Fault::new(FaultKind::InvalidStateRequested, text));
+    }
+    Ok(())
 }
 
 /// Keys of `driver_info` that booting and deploying through the ramdisk reads (`drivers.md` section 4.3).

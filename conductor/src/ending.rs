@@ -58,12 +58,15 @@ pub(crate) async fn finished(t: &mut Task) -> Result<(), TaskError> {
             t.pending.change.inspection_started_at = Some(None);
             t.event(Event::Done);
         }
-        FlowKind::Abort | FlowKind::Power => {}
+        FlowKind::Abort | FlowKind::Power | FlowKind::Device => {}
         _ => {
             t.event(Event::Done);
+            if matches!(kind, FlowKind::Deploy | FlowKind::Adopt) && t.node.status.console_enabled {
+                next = Some(flows::single(&t.node, FlowKind::Device, "console.start", json!({}), t.now()));
+            }
         }
     }
-    if !matches!(kind, FlowKind::Power | FlowKind::Abort) {
+    if !matches!(kind, FlowKind::Power | FlowKind::Device | FlowKind::Abort) {
         t.pending.change.last_error = Some(None);
     }
     t.log(None, "finished", kind.as_str());
@@ -79,6 +82,7 @@ pub(crate) async fn failed(t: &mut Task, step: &Step, text: &str) -> Result<(), 
     t.pending = bessemer_db::Commit { log: std::mem::take(&mut t.pending.log), ..Default::default() };
     let text = match kind {
         FlowKind::Power => format!("Failed to change the power state: {text}"),
+        FlowKind::Device => text.to_owned(),
         _ if step.visible() => format!("Node failed step {}: {text}", step.label()),
         _ => format!("Node failed to {}: {text}", doing(kind)),
     };
@@ -167,6 +171,7 @@ const fn doing(kind: FlowKind) -> &'static str {
         FlowKind::Adopt => "adopt",
         FlowKind::Abort => "clean up",
         FlowKind::Power => "change power",
+        FlowKind::Device => "use a device",
     }
 }
 

@@ -4,11 +4,13 @@
 //! claim whose lease is valid; whatever is in memory may vanish at any instant and the work goes on from the store.
 //! Start reading at [`service`], then [`runner`] and [`exec`].
 
+mod actions;
 pub mod api;
 pub mod boot_source;
 pub mod config;
 pub mod configdrive;
 pub mod core;
+mod devices;
 pub mod discovery;
 mod ending;
 mod exec;

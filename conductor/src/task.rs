@@ -243,6 +243,7 @@ pub const fn event_type(kind: FlowKind) -> &'static str {
         FlowKind::Adopt => "adoption",
         FlowKind::Abort => "abort",
         FlowKind::Power => "power",
+        FlowKind::Device => "device",
     }
 }
 

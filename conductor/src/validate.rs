@@ -96,7 +96,7 @@ fn check(core: &Core, registry: &Registry, node: &Node, kind: InterfaceKind, fac
             "agent" => return Err(Fault::not_built("rescue through the ramdisk (rescue interface 'agent')")),
             _ => {}
         },
-        InterfaceKind::Console if name == "no-console" => return unsupported(kind, "console_interface is no-console"),
+        InterfaceKind::Console => registry.console(node)?.validate(node)?,
         InterfaceKind::Bios if name == "no-bios" => return unsupported(kind, "bios_interface is no-bios"),
         InterfaceKind::Raid if name == "no-raid" => return unsupported(kind, "raid_interface is no-raid"),
         InterfaceKind::Firmware if name == "no-firmware" => return unsupported(kind, "firmware_interface is no-firmware"),

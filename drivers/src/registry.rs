@@ -6,11 +6,11 @@ use bessemer_model::{interface::InterfaceKind, node::Node};
 
 use crate::{
     fake::{
-        FAKE_BIOS, FAKE_DEPLOY, FAKE_FIRMWARE, FAKE_RAID, FAKE_VENDOR, FAKE_VENDOR_PROPERTIES, FakeHardware, FakeInspect, FakeManagement,
-        FakePower, FakeSteps,
+        FAKE_BIOS, FAKE_DEPLOY, FAKE_FIRMWARE, FAKE_RAID, FAKE_VENDOR, FAKE_VENDOR_PROPERTIES, FakeConsole, FakeHardware, FakeInspect,
+        FakeManagement, FakePower, FakeSteps, FakeVendor,
     },
     fence::EffectFence,
-    iface::{DriverError, Inspect, Management, Power, Result, Steps, VirtualMedia},
+    iface::{Console, DriverError, Inspect, Management, Power, Result, Steps, Vendor, VirtualMedia},
     noop::{AgentPower, NoopManagement},
 };
 
@@ -21,6 +21,9 @@ pub struct Registry {
     management: HashMap<&'static str, Arc<dyn Management>>,
     inspect: HashMap<&'static str, Arc<dyn Inspect>>,
     media: HashMap<&'static str, Arc<dyn VirtualMedia>>,
+    managed_media: HashMap<&'static str, Arc<dyn VirtualMedia>>,
+    consoles: HashMap<&'static str, Arc<dyn Console>>,
+    vendors: HashMap<&'static str, Arc<dyn Vendor>>,
     steps: HashMap<(InterfaceKind, &'static str), Arc<dyn Steps>>,
     fence: EffectFence,
 }
@@ -35,6 +38,8 @@ impl Registry {
         r.add_management("noop", Arc::new(NoopManagement));
         r.add_power("agent", Arc::new(AgentPower));
         r.add_inspect("fake", Arc::new(FakeInspect(Arc::clone(hardware))));
+        r.add_console("fake", Arc::new(FakeConsole(Arc::clone(hardware))));
+        r.add_vendor("fake", Arc::new(FakeVendor(Arc::clone(hardware))));
         for (kind, interface, steps, properties) in [
             (InterfaceKind::Bios, "bios", FAKE_BIOS, &[][..]),
             (InterfaceKind::Raid, "raid", FAKE_RAID, &[][..]),
@@ -72,6 +77,18 @@ impl Registry {
     pub fn add_media(&mut self, name: &'static str, m: Arc<dyn VirtualMedia>) {
         self.media.insert(name, m);
     }
+    /// Adds virtual media that operators may use, under the name of the management interface they belong to.
+    pub fn add_managed_media(&mut self, name: &'static str, m: Arc<dyn VirtualMedia>) {
+        self.managed_media.insert(name, m);
+    }
+    /// Adds a console implementation.
+    pub fn add_console(&mut self, name: &'static str, c: Arc<dyn Console>) {
+        self.consoles.insert(name, c);
+    }
+    /// Adds vendor methods.
+    pub fn add_vendor(&mut self, name: &'static str, v: Arc<dyn Vendor>) {
+        self.vendors.insert(name, v);
+    }
     /// Adds an implementation whose only work are steps.
     pub fn add_steps(&mut self, kind: InterfaceKind, name: &'static str, s: Arc<dyn Steps>) {
         self.steps.insert((kind, name), s);
@@ -102,6 +119,36 @@ impl Registry {
     #[must_use]
     pub fn media(&self, node: &Node) -> Option<&Arc<dyn VirtualMedia>> {
         self.media.get(node.spec.interfaces.get(InterfaceKind::Boot))
+    }
+    /// Virtual media of the node's management interface.
+    ///
+    /// # Errors
+    /// `Unsupported` when it has none.
+    pub fn media_of_management(&self, node: &Node) -> Result<&Arc<dyn VirtualMedia>> {
+        let found = self.managed_media.get(node.spec.interfaces.get(InterfaceKind::Management));
+        found.ok_or_else(|| {
+            let driver = &node.spec.driver;
+            DriverError::Unsupported(format!("Driver {driver} does not support virtual media (disabled or not implemented)."))
+        })
+    }
+    /// The node's console.
+    ///
+    /// # Errors
+    /// `Unsupported` for `no-console`; else as for [`Self::power`].
+    pub fn console(&self, node: &Node) -> Result<&Arc<dyn Console>> {
+        let name = node.spec.interfaces.get(InterfaceKind::Console);
+        if name == "no-console" {
+            return Err(DriverError::Unsupported(format!(
+                "Driver {} does not support console (disabled or not implemented).",
+                node.spec.driver
+            )));
+        }
+        self.consoles.get(name).ok_or_else(|| missing(InterfaceKind::Console, name))
+    }
+    /// Vendor methods of the implementation of this name, if it has any.
+    #[must_use]
+    pub fn vendor_named(&self, name: &str) -> Option<&Arc<dyn Vendor>> {
+        self.vendors.get(name)
     }
     /// The node's step-only implementation of `kind`.
     #[must_use]

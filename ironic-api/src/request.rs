@@ -29,6 +29,8 @@ pub(crate) struct Api {
 
 /// A request.
 pub(crate) struct Req {
+    /// HTTP method, in capitals.
+    pub method: String,
     pub version: Version,
     /// The variable segments of the path, decoded.
     pub params: Vec<String>,

@@ -29,6 +29,19 @@ pub(crate) enum Op {
     ProvisionSet,
     RaidSet,
     ConsoleShow,
+    ConsoleSet,
+    Indicators,
+    IndicatorShow,
+    IndicatorSet,
+    Vifs,
+    VifAttach,
+    VifDetach,
+    Media,
+    MediaAttach,
+    MediaDetach,
+    VendorMethods,
+    VendorCall,
+    DriverVendorCall,
     BootModeSet,
     SecureBootSet,
     BootDeviceShow,
@@ -88,6 +101,8 @@ pub(crate) enum Below {
     NotFound,
     /// 404 as if the path did not exist.
     Unrouted,
+    /// 404 in the handlers' shape from this microversion on, before as if the path did not exist.
+    NotFoundSince(u16),
     /// 404 of the framework, with a reason.
     Hidden,
     /// 406.
@@ -157,7 +172,7 @@ const ALL: &str = "DELETE, GET, PATCH, POST";
 const G: &str = "GET";
 const GDP: &str = "DELETE, GET, PUT";
 
-use Below::{Hidden, HiddenMethod, NoMethod, NotAcceptable, NotFound, Unrouted};
+use Below::{Hidden, HiddenMethod, NoMethod, NotAcceptable, NotFound, NotFoundSince, Unrouted};
 
 #[rustfmt::skip]
 const PLACES: &[Place] = &[
@@ -173,7 +188,7 @@ const PLACES: &[Place] = &[
     at("nodes/{}/states/power", G, &[put(Op::PowerSet)]),
     at("nodes/{}/states/provision", G, &[put(Op::ProvisionSet)]),
     at("nodes/{}/states/raid", G, &[put(Op::RaidSet).since(12, NotAcceptable)]),
-    at("nodes/{}/states/console", "GET, PUT", &[get(Op::ConsoleShow), put(Op::NotBuilt("the console of a node"))]),
+    at("nodes/{}/states/console", "GET, PUT", &[get(Op::ConsoleShow), put(Op::ConsoleSet)]),
     at("nodes/{}/states/boot_mode", G, &[put(Op::BootModeSet).since(76, NotFound)]),
     at("nodes/{}/states/secure_boot", G, &[put(Op::SecureBootSet).since(76, NotFound)]),
     at("nodes/{}/management", "", &[]),
@@ -181,10 +196,11 @@ const PLACES: &[Place] = &[
     at("nodes/{}/management/boot_device", "", &[get(Op::BootDeviceShow), put(Op::BootDeviceSet)]),
     at("nodes/{}/management/boot_device/supported", "", &[get(Op::BootDeviceSupported)]),
     at("nodes/{}/management/inject_nmi", "", &[put(Op::InjectNmi).since(29, NotFound)]),
-    at("nodes/{}/management/indicators", "", &[get(Op::NodeEmpty("indicators"))]),
-    at("nodes/{}/management/indicators/{}", "", &[get(Op::NotBuilt("indicators")), put(Op::NotBuilt("indicators"))]),
-    at("nodes/{}/vendor_passthru", "", &[any(Op::NotBuilt("vendor passthru"))]),
-    at("nodes/{}/vendor_passthru/{}", "", &[any(Op::NotBuilt("vendor passthru"))]),
+    at("nodes/{}/management/indicators", "", &[get(Op::Indicators), put(Op::IdentMissing)]),
+    at("nodes/{}/management/indicators/{}", "", &[get(Op::IndicatorShow), put(Op::IndicatorSet)]),
+    at("nodes/{}/vendor_passthru", "", &[any(Op::VendorCall)]),
+    at("nodes/{}/vendor_passthru/methods", "", &[get(Op::VendorMethods), any(Op::VendorCall)]),
+    at("nodes/{}/vendor_passthru/{}", "", &[any(Op::VendorCall)]),
     at("nodes/{}/traits", GDP, &[
         get(Op::TraitList).since(37, NotAcceptable),
         put(Op::TraitsSet).since(37, NoMethod(ALL)),
@@ -195,11 +211,11 @@ const PLACES: &[Place] = &[
         delete(Op::TraitRemove).since(37, NoMethod(ALL)),
     ]),
     at("nodes/{}/vifs", "DELETE, GET, POST", &[
-        get(Op::NodeEmpty("vifs")).since(28, Unrouted),
-        post(Op::NotBuilt("attaching VIFs")).since(28, Unrouted),
+        get(Op::Vifs).since(28, Unrouted),
+        post(Op::VifAttach).since(28, Unrouted),
         delete(Op::IdentMissing).since(28, Unrouted),
     ]),
-    at("nodes/{}/vifs/{}", "DELETE, GET, POST", &[delete(Op::NotBuilt("detaching VIFs")).since(28, Unrouted)]),
+    at("nodes/{}/vifs/{}", "DELETE, GET, POST", &[delete(Op::VifDetach).since(28, Unrouted)]),
     at("nodes/{}/bios", G, &[get(Op::NodeEmpty("bios")).since(40, Unrouted)]),
     at("nodes/{}/bios/{}", G, &[get(Op::Absent("BIOS setting")).since(40, Unrouted)]),
     at("nodes/{}/firmware", G, &[get(Op::NodeEmpty("firmware")).since(86, Unrouted)]),
@@ -209,9 +225,9 @@ const PLACES: &[Place] = &[
     at("nodes/{}/children", G, &[get(Op::NodeChildren).since(83, Unrouted)]),
     at("nodes/{}/children/{}", G, &[]),
     at("nodes/{}/vmedia", "DELETE, GET, POST", &[
-        get(Op::NotBuilt("the list of virtual media")).since(93, Unrouted),
-        post(Op::NotBuilt("attaching virtual media")).since(89, Unrouted),
-        delete(Op::NotBuilt("detaching virtual media")).since(89, Unrouted),
+        get(Op::Media).since(93, NotFoundSince(89)),
+        post(Op::MediaAttach).since(89, Unrouted),
+        delete(Op::MediaDetach).since(89, Unrouted),
     ]),
     at("nodes/{}/ports", ALL, &[get(Op::NodePorts), post(Op::IdentUnexpected), patch(Op::IdentUnexpected), delete(Op::IdentUnexpected)]),
     exactly("nodes/{}/ports/detail", ALL, &[get(Op::NodePortsDetail)]),
@@ -258,9 +274,9 @@ const PLACES: &[Place] = &[
     at("drivers/{}/properties", G, &[get(Op::DriverProperties)]),
     at("drivers/{}/raid", "", &[]),
     at("drivers/{}/raid/logical_disk_properties", "", &[get(Op::DriverRaid).since(12, NotAcceptable)]),
-    at("drivers/{}/vendor_passthru/methods", "", &[get(Op::DriverMethods)]),
-    at("drivers/{}/vendor_passthru", "", &[any(Op::NotBuilt("vendor passthru"))]),
-    at("drivers/{}/vendor_passthru/{}", "", &[any(Op::NotBuilt("vendor passthru"))]),
+    at("drivers/{}/vendor_passthru/methods", "", &[get(Op::DriverMethods), any(Op::DriverVendorCall)]),
+    at("drivers/{}/vendor_passthru", "", &[any(Op::DriverVendorCall)]),
+    at("drivers/{}/vendor_passthru/{}", "", &[any(Op::DriverVendorCall)]),
 
     at("volume", G, &[get(Op::VolumeRoot).since(32, NotFound)]),
     at("volume/connectors", ALL, &[
@@ -394,7 +410,8 @@ pub(crate) fn find(method: &str, segments: &[String], slash: bool, version: Vers
     if !version.knows_route(entry.since) {
         return Err(match entry.below {
             Below::NotFound => Lost::Fault(FaultKind::NotFound),
-            Below::Unrouted => Lost::Refused(Refusal::Unrouted),
+            Below::NotFoundSince(there) if version.knows_route(there) => Lost::Fault(FaultKind::NotFound),
+            Below::Unrouted | Below::NotFoundSince(_) => Lost::Refused(Refusal::Unrouted),
             Below::Hidden => Lost::Refused(Refusal::Hidden),
             Below::NotAcceptable => Lost::Fault(FaultKind::NotAcceptable),
             Below::HiddenMethod => Lost::Refused(Refusal::HiddenMethod),

@@ -35,7 +35,10 @@ use crate::{
     query::Query,
     reply::Reply,
     request::{Api, Req},
-    resource::{conductor, driver, history, node, node_states, node_sub, node_write, placeholder, port, port_write, provision, root},
+    resource::{
+        conductor, driver, history, node, node_devices, node_states, node_sub, node_write, placeholder, port, port_write, provision, root,
+        vendor,
+    },
     ring::Ring,
     route::{self, Lost, Op},
     version::{Behaviour, Version, negotiate, version_headers},
@@ -166,7 +169,8 @@ async fn answer(api: &Api, parts: Parts, body: AxumBody, request_id: &str, who: 
     };
     let cx = RequestCx { request_id: request_id.to_owned(), user: caller.user_id.clone(), project: caller.project_id.clone() };
     let rights = api.config.policies.of(caller, api.config.auth.has_policies());
-    let req = Req { version, params, query, body, base, cx, suffix_cut, rights, narrow: Narrow::default() };
+    let method = parts.method.as_str().to_owned();
+    let req = Req { method, version, params, query, body, base, cx, suffix_cut, rights, narrow: Narrow::default() };
     finish(permitted(api, req, op).await, version, request_id)
 }
 
@@ -287,7 +291,20 @@ async fn dispatch(api: &Api, req: &Req, op: Op) -> Result<Reply, Fault> {
         Op::PowerSet => node_states::power(api, req).await,
         Op::ProvisionSet => provision::set(api, req).await,
         Op::RaidSet => node_states::raid(api, req).await,
-        Op::ConsoleShow => node_states::console(api, req).await,
+        Op::ConsoleShow => node_devices::console(api, req).await,
+        Op::ConsoleSet => node_devices::console_set(api, req).await,
+        Op::Indicators => node_devices::indicators(api, req).await,
+        Op::IndicatorShow => node_devices::indicator(api, req).await,
+        Op::IndicatorSet => node_devices::indicator_set(api, req).await,
+        Op::Vifs => node_devices::vifs(api, req).await,
+        Op::VifAttach => node_devices::vif_attach(api, req).await,
+        Op::VifDetach => node_devices::vif_detach(api, req).await,
+        Op::Media => node_devices::media(api, req).await,
+        Op::MediaAttach => node_devices::media_attach(api, req).await,
+        Op::MediaDetach => node_devices::media_detach(api, req).await,
+        Op::VendorMethods => vendor::node_methods(api, req).await,
+        Op::VendorCall => vendor::node_call(api, req).await,
+        Op::DriverVendorCall => vendor::driver_call(api, req).await,
         Op::BootModeSet => node_states::boot_mode(api, req).await,
         Op::SecureBootSet => node_states::secure_boot(api, req).await,
         Op::BootDeviceShow => node_sub::boot_device(api, req).await,
@@ -317,7 +334,7 @@ async fn dispatch(api: &Api, req: &Req, op: Op) -> Result<Reply, Fault> {
         Op::DriverShow => driver::show(api, req).await,
         Op::DriverProperties => driver::properties(api, req).await,
         Op::DriverRaid => driver::raid(api, req).await,
-        Op::DriverMethods => driver::methods(api, req).await,
+        Op::DriverMethods => vendor::driver_methods(api, req).await,
         Op::ConductorList => conductor::list(api, req).await,
         Op::ConductorShow => conductor::show(api, req).await,
         Op::VolumeRoot => placeholder::volume(req),

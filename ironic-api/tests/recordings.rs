@@ -289,7 +289,9 @@ recordings! {
     boot_devices_are_as_recorded "boot-device";
     children_are_as_recorded "children";
     conductors_are_as_recorded "conductors";
+    consoles_are_as_recorded "console";
     deleting_by_state_is_as_recorded "delete-by-state";
+    indicators_are_as_recorded "nmi-indicators";
     instance_uuids_are_as_recorded "instance-uuid";
     maintenance_is_as_recorded "maintenance";
     malformed_requests_are_as_recorded "malformed";
@@ -319,4 +321,6 @@ recordings! {
     retired_nodes_are_as_recorded "retired";
     discovery_of_the_root_is_as_recorded "root-discovery";
     root_links_by_version_are_as_recorded "root-links-by-version";
+    vendor_methods_are_as_recorded "vendor-passthru";
+    virtual_interfaces_are_as_recorded "vifs";
 }

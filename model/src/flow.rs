@@ -26,6 +26,7 @@ pub enum FlowKind {
     Adopt,
     Abort,
     Power,
+    Device,
 }
 
 impl FlowKind {
@@ -42,6 +43,7 @@ impl FlowKind {
         Self::Adopt,
         Self::Abort,
         Self::Power,
+        Self::Device,
     ];
     /// Name in the database and the logs.
     #[must_use]
@@ -58,6 +60,7 @@ impl FlowKind {
             Self::Adopt => "adopt",
             Self::Abort => "abort",
             Self::Power => "power",
+            Self::Device => "device",
         }
     }
     /// The kind with this name.
@@ -69,7 +72,7 @@ impl FlowKind {
     #[must_use]
     pub const fn lane(self) -> Lane {
         match self {
-            Self::Power => Lane::Power,
+            Self::Power | Self::Device => Lane::Power,
             _ => Lane::Provision,
         }
     }
@@ -81,7 +84,7 @@ impl FlowKind {
 pub enum Lane {
     /// Moves the provision state.
     Provision,
-    /// Changes the power only.
+    /// Leaves the provision state alone: power, console, media and the like.
     Power,
 }
 

@@ -4,6 +4,8 @@
 //! the node. Verbs ([`ConductorApi::provision`], [`ConductorApi::set_power`]) only check and write (flow, state and event in one transaction)
 //! and return before the work is done; calls that need the BMC or the agent now return its answer. Nothing here knows HTTP or a microversion.
 
+pub mod devices;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
@@ -194,7 +196,7 @@ pub struct Heartbeat {
 
 /// See the module documentation.
 #[async_trait]
-pub trait ConductorApi: Send + Sync + 'static {
+pub trait ConductorApi: devices::DeviceApi {
     /// Starts a verb. Returns once it is persisted.
     ///
     /// # Errors

@@ -179,12 +179,21 @@ impl World {
     /// # Errors
     /// Of the store.
     pub async fn node(&self, state: ProvisionState) -> Result<NodeId> {
+        self.node_with(state, |_| {}).await
+    }
+
+    /// A node of fake hardware in a state of rest, changed before it is stored.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn node_with(&self, state: ProvisionState, change: impl FnOnce(&mut NodeSpec)) -> Result<NodeId> {
         let mut interfaces = Interfaces::default();
         for (k, v) in &config().drivers["fake-hardware"].default {
             interfaces.set(InterfaceKind::parse(k).context("kind")?, v.clone());
         }
         let id = NodeId::random();
-        let spec = NodeSpec { driver: "fake-hardware".into(), interfaces, ..NodeSpec::default() };
+        let mut spec = NodeSpec { driver: "fake-hardware".into(), interfaces, ..NodeSpec::default() };
+        change(&mut spec);
         let new = NodeNew { id, spec, status: NodeStatus::new(state), traits: vec![], history: vec![], events: vec![] };
         self.store.node_create(new).await?;
         Ok(id)

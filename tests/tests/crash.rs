@@ -11,7 +11,7 @@ use bessemer_model::{
     node::Node,
     state::{PowerChange, ProvisionState},
 };
-use bessemer_rpc::{ConductorApi, RequestCx, UserStep, Verb};
+use bessemer_rpc::{ConductorApi, RequestCx, UserStep, Verb, devices::DeviceApi};
 use bessemer_tests::world::{CrashAt, Database, ENGINES, Engine, World, step};
 use std::sync::atomic::Ordering;
 
@@ -41,12 +41,14 @@ fn scenarios() -> Vec<Scenario> {
         Scenario { steps: bios(), ..s(FlowKind::Service, P::Active, Verb::Service, P::Active) },
         s(FlowKind::Adopt, P::Manageable, Verb::Adopt, P::Active),
         Scenario { kind: FlowKind::Power, from: P::Manageable, verb: None, steps: vec![], ends: P::Manageable },
+        Scenario { kind: FlowKind::Device, from: P::Manageable, verb: None, steps: vec![], ends: P::Manageable },
     ]
 }
 
 async fn begin(w: &World, node: NodeId, s: &Scenario) -> Result<(), bessemer_model::fault::Fault> {
     match s.verb {
         Some(v) => w.verb(node, v, (!s.steps.is_empty()).then(|| s.steps.clone())).await,
+        None if s.kind == FlowKind::Device => w.api().set_console(&RequestCx::default(), node, Some(true)).await,
         None => w.api().set_power(&RequestCx::default(), node, PowerChange::On, None).await,
     }
 }
@@ -57,9 +59,10 @@ fn essence(n: &Node) -> String {
     let mut info = s.driver_internal_info.clone();
     info.remove("last_power_state_change");
     format!(
-        "{} target {:?} power {:?}/{:?} error {:?} maintenance {} fault {:?} instance {:?} info {}",
+        "{} target {:?} console {} power {:?}/{:?} error {:?} maintenance {} fault {:?} instance {:?} info {}",
         s.provision_state,
         s.target_provision_state,
+        s.console_enabled,
         s.power_state,
         s.target_power_state,
         s.last_error,

@@ -1,6 +1,6 @@
 //! Small steps: verification, adoption, power, tear-down, rescue with the fake interface.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bessemer_db::Write;
 use bessemer_drivers::error::DriverError;
@@ -12,7 +12,8 @@ use bessemer_model::{
 use serde_json::json;
 
 use crate::{
-    exec::cx,
+    devices,
+    exec::{cx, device},
     flows,
     runner::{Outcome, StepError},
     task::Task,
@@ -128,9 +129,12 @@ pub(crate) async fn power_step(t: &mut Task, change: PowerChange) -> Result<Outc
 
 /// The workload goes: power off, forget the instance.
 pub(crate) async fn tear_down(t: &mut Task) -> Result<Outcome, StepError> {
+    device::stop_console(t).await?;
     if flows::uses_ramdisk(&t.node) && !t.node.keeps_power() {
         power_to(t, PowerChange::Off).await?;
     }
+    let (core, node) = (Arc::clone(&t.core), t.node.id);
+    devices::detach_all(&core, node).await.map_err(|f| StepError::fatal(f.detail))?;
     forget_instance(t);
     t.pending.boot_plan = Write::Delete;
     Ok(Outcome::Next)

@@ -3,6 +3,7 @@
 mod agent;
 mod boot;
 mod deploy;
+mod device;
 mod inspect;
 mod misc;
 mod plan;
@@ -54,6 +55,11 @@ pub(crate) async fn run(t: &mut Task, step: &Step, entry: &Entry) -> Result<Outc
             "adopt" => misc::adopt(t).await,
             "rescue" | "unrescue" => misc::rescue(t).await,
             "power.set" => misc::power(t).await,
+            "console.set" => device::console(t).await,
+            "console.start" => device::start_console(t).await,
+            "vendor.call" => device::vendor(t).await,
+            "media.insert" => device::insert(t).await,
+            "media.eject" => device::eject(t).await,
             "delete.teardown" => misc::tear_down(t).await,
             "cleanup.power_off" => boot::cleanup_power_off(t).await,
             "cleanup.boot" => boot::cleanup_boot(t).await,

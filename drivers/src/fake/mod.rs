@@ -1,5 +1,9 @@
 //! The `fake` implementations: no hardware, settable delays and faults, for developers and tests.
 
+mod devices;
+
+pub use devices::{FakeConsole, FakeVendor};
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -16,8 +20,8 @@ use bessemer_model::{
 };
 
 use crate::iface::{
-    BootDevice, BootDeviceState, BootMode, DriverCx, DriverError, Inspect, Inspected, Management, Power, Property, Result, StepDecl,
-    StepOutcome, Steps,
+    BootDevice, BootDeviceState, BootMode, DriverCx, DriverError, Indicator, IndicatorState, Inspect, Inspected, Management, Power,
+    Property, Result, StepDecl, StepOutcome, Steps,
 };
 
 /// How the fake hardware misbehaves. Shared by every fake implementation of a registry.
@@ -121,11 +125,14 @@ impl Management for FakeManagement {
         self.0.boot.lock().unwrap_or_else(PoisonError::into_inner).insert(cx.node.id, (device, persistent));
         Ok(())
     }
-    async fn inject_nmi(&self, _cx: &DriverCx<'_>) -> Result<()> {
-        self.0.operate("management", "inject_nmi").await
-    }
     async fn sensors(&self, _cx: &DriverCx<'_>) -> Result<Json> {
         Ok(serde_json::json!({}))
+    }
+    async fn indicators(&self, _cx: &DriverCx<'_>, component: Option<&str>) -> Result<Vec<Indicator>> {
+        Ok(devices::indicators(component))
+    }
+    async fn indicator(&self, _cx: &DriverCx<'_>, component: &str, name: &str) -> Result<IndicatorState> {
+        devices::indicator(component, name)
     }
 }
 

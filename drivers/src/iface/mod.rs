@@ -2,6 +2,8 @@
 //!
 //! Boot, deploy, network and the like are chosen by name too, but their work is the conductor's: see [`crate::registry`].
 
+mod devices;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,6 +16,7 @@ use bessemer_model::{
 use serde::{Deserialize, Serialize};
 
 pub use crate::error::DriverError;
+pub use devices::{Console, Indicator, IndicatorState, MethodDecl, Vendor};
 
 /// Result of a driver call.
 pub type Result<T, E = DriverError> = std::result::Result<T, E>;
@@ -278,6 +281,27 @@ pub trait Management: Send + Sync {
     /// `Unsupported` by default.
     async fn health(&self, _cx: &DriverCx<'_>) -> Result<Option<String>> {
         unsupported("read the health")
+    }
+    /// Lamps of the machine, of one component or of all.
+    ///
+    /// # Errors
+    /// `Unsupported` by default.
+    async fn indicators(&self, _cx: &DriverCx<'_>, _component: Option<&str>) -> Result<Vec<Indicator>> {
+        unsupported("tell indicators")
+    }
+    /// State of a lamp.
+    ///
+    /// # Errors
+    /// `Unsupported` by default; `Invalid` for one that the machine does not have.
+    async fn indicator(&self, _cx: &DriverCx<'_>, _component: &str, _name: &str) -> Result<IndicatorState> {
+        unsupported("tell the state of indicators")
+    }
+    /// Sets a lamp.
+    ///
+    /// # Errors
+    /// As above, and for a lamp or state that cannot be set.
+    async fn set_indicator(&self, _cx: &DriverCx<'_>, _component: &str, _name: &str, _state: IndicatorState) -> Result<()> {
+        unsupported("set indicators")
     }
     /// Vendor of the BMC or machine.
     ///

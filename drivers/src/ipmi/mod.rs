@@ -35,5 +35,6 @@ use bessemer_model::interface::InterfaceKind;
 pub fn register(registry: &mut crate::registry::Registry, driver: &std::sync::Arc<IpmiDriver>) {
     registry.add_power("ipmitool", std::sync::Arc::new(IpmiPower(driver.clone())));
     registry.add_management("ipmitool", std::sync::Arc::new(IpmiManagement(driver.clone())));
+    registry.add_vendor("ipmitool", std::sync::Arc::new(IpmiVendor(driver.clone())));
     registry.add_steps(InterfaceKind::Vendor, "ipmitool", std::sync::Arc::new(IpmiVendor(driver.clone())));
 }

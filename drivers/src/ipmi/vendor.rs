@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bessemer_model::Json;
 use bessemer_model::node::Node;
 use bessemer_model::step::{Replay, Step};
+use bessemer_model::{Json, JsonMap};
 
 use super::info::PROPERTIES;
 use super::power::{IpmiDriver, within};
-use crate::iface::{DriverCx, DriverError, Property, Result, StepDecl, StepOutcome, Steps};
+use crate::iface::{DriverCx, DriverError, MethodDecl, Property, Result, StepDecl, StepOutcome, Steps, Vendor};
 
 /// Vendor interface.
 #[derive(Debug, Clone)]
@@ -79,6 +79,68 @@ impl Steps for IpmiVendor {
         })?;
         self.send_raw(cx, text).await?;
         Ok(StepOutcome::Done)
+    }
+}
+
+const METHODS: &[MethodDecl] = &[
+    MethodDecl::post(
+        "bmc_reset",
+        "Reset the BMC. Required argument: 'warm' (Boolean) - for warm (True) or cold (False) reset.",
+        &[("warm", false)],
+    ),
+    MethodDecl::post(
+        "send_raw",
+        "Send raw bytes to the BMC. Required argument: 'raw_bytes' - a string of raw bytes (e.g. '0x00 0x01').",
+        &[("raw_bytes", true)],
+    ),
+];
+
+fn raw_bytes(args: &JsonMap) -> Result<&str> {
+    let text = args.get("raw_bytes").and_then(Json::as_str);
+    text.ok_or_else(|| DriverError::Invalid("raw_bytes must be text, for example '0x00 0x01'".into()))
+}
+
+/// Whether the restart is a warm one; as all flags of the API, it may be a text.
+fn warm(args: &JsonMap) -> Result<bool> {
+    let bad = || DriverError::Invalid("warm must be true or false".into());
+    match args.get("warm") {
+        None | Some(Json::Null) => Ok(true),
+        Some(Json::Bool(b)) => Ok(*b),
+        Some(Json::String(s)) => match s.trim().to_ascii_lowercase().as_str() {
+            "1" | "t" | "true" | "on" | "y" | "yes" => Ok(true),
+            "0" | "f" | "false" | "off" | "n" | "no" => Ok(false),
+            _ => Err(bad()),
+        },
+        Some(_) => Err(bad()),
+    }
+}
+
+#[async_trait]
+impl Vendor for IpmiVendor {
+    fn validate(&self, node: &Node) -> Result<()> {
+        self.0.check(node)
+    }
+
+    fn methods(&self) -> &'static [MethodDecl] {
+        METHODS
+    }
+
+    fn check(&self, method: &MethodDecl, args: &JsonMap) -> Result<()> {
+        match method.name {
+            "send_raw" => bytes(raw_bytes(args)?).map(drop),
+            _ => warm(args).map(drop),
+        }
+    }
+
+    async fn call(&self, cx: &DriverCx<'_>, method: &MethodDecl, args: &JsonMap) -> Result<Json> {
+        match method.name {
+            "send_raw" => self.send_raw(cx, raw_bytes(args)?).await?,
+            _ => {
+                self.bmc_reset(cx, warm(args)?).await?;
+                vec![]
+            }
+        };
+        Ok(Json::Null)
     }
 }
 

@@ -19,7 +19,8 @@ use super::media::MediaKind;
 use super::pool::RedfishPool;
 use super::system::RedfishSystem;
 use crate::iface::{
-    BootDevice, BootDeviceState, BootMode, DriverCx, DriverError, Inspect, Inspected, Management, Power, Property, Result, VirtualMedia,
+    BootDevice, BootDeviceState, BootMode, DriverCx, DriverError, Indicator, IndicatorState, Inspect, Inspected, Management, Power,
+    Property, Result, VirtualMedia,
 };
 use crate::registry::Registry;
 
@@ -75,6 +76,8 @@ impl RedfishInterfaces {
         registry.add_management("redfish", Arc::new(self.clone()));
         registry.add_inspect("redfish", Arc::new(self.clone()));
         registry.add_media("redfish-virtual-media", Arc::new(self.clone()));
+        registry.add_managed_media("redfish", Arc::new(self.clone()));
+        registry.add_vendor("redfish", Arc::new(self.clone()));
     }
 
     /// The node's endpoint.
@@ -274,6 +277,21 @@ impl Management for RedfishInterfaces {
             Ok(Some(found.vendor).filter(|v| !v.is_empty()))
         })
         .await
+    }
+
+    async fn indicators(&self, cx: &DriverCx<'_>, component: Option<&str>) -> Result<Vec<Indicator>> {
+        let system = self.system(cx.node)?;
+        within(cx.deadline, "reading the indicators", system.indicators(component)).await
+    }
+
+    async fn indicator(&self, cx: &DriverCx<'_>, component: &str, name: &str) -> Result<IndicatorState> {
+        let system = self.system(cx.node)?;
+        within(cx.deadline, "reading an indicator", system.indicator(component, name)).await
+    }
+
+    async fn set_indicator(&self, cx: &DriverCx<'_>, component: &str, name: &str, state: IndicatorState) -> Result<()> {
+        let system = self.system(cx.node)?;
+        within(cx.deadline, "setting an indicator", system.set_indicator(component, name, state)).await
     }
 
     async fn inject_nmi(&self, cx: &DriverCx<'_>) -> Result<()> {

@@ -11,6 +11,7 @@ pub mod endpoint;
 pub mod error;
 pub mod health;
 pub mod iface;
+pub mod indicator;
 pub mod inspect;
 pub mod media;
 pub mod pool;
@@ -21,6 +22,7 @@ mod session;
 pub mod system;
 pub mod task;
 mod tls;
+pub mod vendor;
 mod wire;
 
 pub use boot::{BootOutcome, BootRequest, BootState, BootTarget, FirmwareMode};

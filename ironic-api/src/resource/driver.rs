@@ -131,10 +131,3 @@ pub(crate) async fn raid(api: &Api, req: &Req) -> Result<Reply, Fault> {
         Some(_) => Reply::ok(&LOGICAL_DISK.iter().map(|(k, v)| (*k, *v)).collect::<std::collections::BTreeMap<_, _>>()),
     }
 }
-
-/// `GET /v1/drivers/{name}/vendor_passthru/methods`: no driver has any.
-pub(crate) async fn methods(api: &Api, req: &Req) -> Result<Reply, Fault> {
-    req.query.only(&[])?;
-    let conductors = api.ring.conductors().await?;
-    if conductors.drivers().iter().any(|(n, ..)| *n == req.param(0)) { Reply::ok(&json!({})) } else { Err(no_driver(req.param(0))) }
-}

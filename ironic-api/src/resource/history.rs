@@ -41,7 +41,8 @@ fn entry(e: &HistoryEntry, node: NodeId, fields: FieldSet<HistoryField>, cut: bo
             F::Project => json!(e.project),
             F::State => json!(e.state.map(ProvisionState::as_str)),
             F::TargetProvisionState => json!(e.target_provision_state.map(ProvisionState::as_str)),
-            F::DurationSeconds => json!(e.duration_seconds),
+            // Whole seconds on the wire.
+            F::DurationSeconds => json!(e.duration_seconds.map(|d| d.max(0.0) as u64)),
             F::Links => json!([{ "href": format!("{base}/v1/nodes/{node}/history/{}", e.id), "rel": "self" }]),
         };
         m.insert(f.name().to_owned(), value);

@@ -1,4 +1,4 @@
-//! `states` of a node: shown, power, RAID, boot mode, console (`api.md` section 3.1).
+//! `states` of a node: shown, power, RAID, boot mode (`api.md` section 3.1).
 
 use std::time::Duration;
 
@@ -93,16 +93,6 @@ pub(crate) async fn raid(api: &Api, req: &Req) -> Result<Reply, Fault> {
     }
     rewrite(api, node, |s| s.target_raid_config.clone_from(&config)).await?;
     Ok(Reply::no_content())
-}
-
-/// `GET states/console`.
-pub(crate) async fn console(api: &Api, req: &Req) -> Result<Reply, Fault> {
-    req.query.only(&[])?;
-    let node = api.node_of_path(req).await?;
-    if node.status.console_enabled {
-        return Err(Fault::not_built("the console of a node"));
-    }
-    Reply::ok(&json!({ "console_enabled": false, "console_info": null }))
 }
 
 fn settled(node: &Node, what: &str) -> Result<(), Fault> {

@@ -49,18 +49,24 @@ fn disk(d: &JsonMap) -> Result<(), Fault> {
         let positive = v.as_u64().is_some_and(|n| n > 0);
         let good = match key.as_str() {
             "raid_level" => v.as_str().is_some_and(|l| LEVELS.contains(&l)),
-            "size_gb" => positive || v == "MAX",
+            "size_gb" => v.is_u64() || v == "MAX",
             "number_of_physical_disks" => positive,
             "volume_name" | "controller" => v.is_string(),
             "is_root_volume" | "share_physical_disks" => v.is_boolean(),
             "disk_type" => matches!(v.as_str(), Some("hdd" | "ssd")),
             "interface_type" => matches!(v.as_str(), Some("sata" | "scsi" | "sas")),
-            "physical_disks" => v.as_array().is_some_and(|a| a.iter().all(|p| p.is_string() || p.is_object())),
+            // Names, or hints of at least two disks.
+            "physical_disks" => {
+                v.as_array().is_some_and(|a| a.iter().all(Json::is_string) || (a.len() > 1 && a.iter().all(Json::is_object)))
+            }
             _ => return Err(bad(&format!("\"{key}\" of a logical disk is not known"))),
         };
         if !good {
             return Err(bad(&format!("\"{key}\" of a logical disk has a wrong value")));
         }
+    }
+    if d.contains_key("physical_disks") && !d.contains_key("controller") {
+        return Err(bad("\"physical_disks\" of a logical disk needs \"controller\" beside it"));
     }
     match ["size_gb", "raid_level"].into_iter().find(|k| !d.contains_key(*k)) {
         Some(k) => Err(bad(&format!("a logical disk needs \"{k}\""))),

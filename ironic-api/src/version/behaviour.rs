@@ -54,6 +54,8 @@ behaviours! {
     AgentToken 62..=MAX;
     /// `network_type` in `local_link_connection`.
     LinkNetworkType 64..=MAX;
+    /// A VIF may be attached to a port or a port group that is named.
+    VifPort 67..=MAX;
     /// `agent_verify_ca` in heartbeats.
     HeartbeatVerifyCa 68..=MAX;
     /// `deploy_steps` with `active` and `rebuild`.

@@ -2,6 +2,8 @@
 //! types that the model knows.
 #![allow(dead_code, reason = "each user of this module takes what it needs")]
 
+mod devices;
+
 use std::{
     collections::{BTreeMap, HashMap},
     path::Path,

@@ -39,6 +39,17 @@ pub(super) fn resource(service: &mut Service, path: &[&str]) -> Answer {
         ["Systems"] => collection("/Systems", service.systems.keys().cloned()),
         ["Managers"] => collection("/Managers", service.systems.keys().cloned()),
         ["Chassis"] => collection("/Chassis", service.systems.keys().cloned()),
+        ["EventService"] => Answer::ok(json!({
+            "@odata.id": full, "Id": "EventService", "Name": "Event Service", "ServiceEnabled": true,
+            "Subscriptions": id("/EventService/Subscriptions"),
+        })),
+        ["EventService", "Subscriptions"] => {
+            collection("/EventService/Subscriptions", service.subscriptions.keys().map(ToString::to_string))
+        }
+        ["EventService", "Subscriptions", n] => {
+            let found = n.parse().ok().and_then(|n: usize| service.subscriptions.get(&n));
+            found.map_or_else(|| Answer::not_found(&full), |s| Answer::ok(s.clone()))
+        }
         ["TaskService", "TaskMonitors", task] => service.poll_task(task),
         [kind @ ("Systems" | "Managers" | "Chassis"), system, rest @ ..] => {
             let Some(s) = service.systems.get(*system) else { return Answer::not_found(&full) };
@@ -58,6 +69,7 @@ fn root(service: &Service) -> Answer {
         "@odata.id": format!("{ROOT}/"), "Id": "RootService", "Name": "Root Service", "RedfishVersion": "1.6.0",
         "Vendor": service.profile.manufacturer,
         "Systems": id("/Systems"), "Managers": id("/Managers"), "Chassis": id("/Chassis"),
+        "EventService": id("/EventService"),
     });
     if service.profile.sessions != SessionHabit::Absent {
         root["Links"] = json!({"Sessions": id("/SessionService/Sessions")});

@@ -110,6 +110,8 @@ pub(super) struct Service {
     pub(super) profile: Profile,
     pub(super) systems: BTreeMap<String, System>,
     pub(super) sessions: Vec<Session>,
+    /// Event subscriptions by their number.
+    pub(super) subscriptions: BTreeMap<usize, Value>,
     credentials: Option<(String, String)>,
     max_sessions: usize,
     next_session: u32,
@@ -294,6 +296,7 @@ impl RedfishBmc {
             profile: config.profile,
             systems: config.machines.into_iter().enumerate().map(|(n, (id, m, h))| (id, system(n + 1, m, h))).collect(),
             sessions: Vec::new(),
+            subscriptions: BTreeMap::new(),
             credentials: config.credentials,
             max_sessions: config.max_sessions,
             next_session: 0,

@@ -22,6 +22,10 @@ pub(super) fn change(service: &mut Service, method: &str, path: &[&str], body: O
     if method == "DELETE" {
         return match path {
             ["SessionService", "Sessions", id] => service.end_session(id),
+            ["EventService", "Subscriptions", n] => match n.parse().ok().and_then(|n: usize| service.subscriptions.remove(&n)) {
+                Some(_) => Answer::done(),
+                None => Answer::not_found(&full),
+            },
             _ => Answer::not_found(&full),
         };
     }
@@ -35,6 +39,7 @@ pub(super) fn change(service: &mut Service, method: &str, path: &[&str], body: O
     }
     let result = match (method, path) {
         ("POST", ["Systems", s, "Actions", "ComputerSystem.Reset"]) => reset(service, s, body),
+        ("POST", ["EventService", "Subscriptions"]) => subscribe(service, body),
         ("PATCH", ["Systems", s]) => patch_system(service, s, body),
         ("PATCH", ["Systems", s, "Settings"]) if matches!(profile.boot_place, BootPlace::Settings | BootPlace::SystemDespiteSettings) => {
             boot(service, s, BootPlace::Settings, body)
@@ -279,6 +284,19 @@ fn insert(service: &mut Service, name: &str, slot: &str, body: &Map<String, Valu
         return refuse(Error::new(500, "InternalError", "Virtual media are being detached."));
     }
     service.carry_out(Effect::Insert(name.to_owned(), slot.to_owned(), image.to_owned()))
+}
+
+fn subscribe(service: &mut Service, body: &Map<String, Value>) -> Result<Answer, Error> {
+    if !body.get("Destination").is_some_and(Value::is_string) {
+        return Err(missing("Destination"));
+    }
+    let number = service.subscriptions.keys().last().map_or(1, |n| n + 1);
+    let path = format!("{ROOT}/EventService/Subscriptions/{number}");
+    let mut made = Value::Object(body.clone());
+    made["@odata.id"] = path.clone().into();
+    made["Id"] = number.to_string().into();
+    service.subscriptions.insert(number, made.clone());
+    Ok(Answer { status: 201, body: Some(made), ..Answer::default() }.with("location", path))
 }
 
 fn eject(service: &mut Service, name: &str, slot: &str) -> Result<Answer, Error> {

@@ -1,0 +1,205 @@
+//! What stands around a node: virtual interfaces, console, vendor methods, virtual media.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Result;
+use bessemer_db::{PortFilter, PortPage};
+use bessemer_drivers::fake::{FakeBehaviour, FakeHardware};
+use bessemer_model::{
+    JsonMap,
+    clock::Timestamp,
+    fault::FaultKind,
+    ids::{NodeId, PortId},
+    interface::InterfaceKind,
+    node::NodeSpec,
+    port::Port,
+    state::ProvisionState as P,
+};
+use bessemer_rpc::{
+    RequestCx, Verb,
+    devices::{DeviceApi, VendorAnswer, VendorCall, VifRequest},
+};
+use bessemer_tests::world::{Database, ENGINES, World, config};
+use serde_json::json;
+
+fn flat(spec: &mut NodeSpec) {
+    spec.interfaces.set(InterfaceKind::Network, "flat");
+}
+
+fn vif(id: &str) -> VifRequest {
+    VifRequest { id: id.into(), ..VifRequest::default() }
+}
+
+async fn port(w: &World, node: NodeId, last: u8, change: impl FnOnce(&mut Port)) -> Result<PortId> {
+    let mut p = Port {
+        id: PortId::random(),
+        seq: 0,
+        revision: 0,
+        created_at: Timestamp::default(),
+        updated_at: None,
+        node,
+        address: format!("52:54:00:bb:00:{last:02x}"),
+        name: None,
+        extra: JsonMap::new(),
+        internal_info: JsonMap::new(),
+        local_link_connection: JsonMap::new(),
+        pxe_enabled: true,
+        portgroup: None,
+        physical_network: None,
+        is_smartnic: false,
+        description: None,
+        vendor: None,
+        category: None,
+        available_for_dynamic_portgroup: true,
+    };
+    change(&mut p);
+    Ok(w.store.port_create(p).await?.id)
+}
+
+async fn attached(w: &World, id: PortId) -> Result<Option<String>> {
+    let p = w.store.port_get(&id.to_string()).await?;
+    Ok(p.internal_info.get("tenant_vif_port_id").and_then(|v| v.as_str()).map(str::to_owned))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vif_takes_a_free_port_that_boots_before_others_and_only_once() -> Result<()> {
+    for engine in ENGINES {
+        let db = Database::new(engine).await?;
+        let w = World::start(db.open().await?).await?;
+        let node = w.node_with(P::Available, flat).await?;
+        let plain = port(&w, node, 1, |p| p.pxe_enabled = false).await?;
+        let first = port(&w, node, 2, |_| {}).await?;
+        let second = port(&w, node, 3, |_| {}).await?;
+        let api = w.api();
+        api.attach_vif(node, &vif("a")).await?;
+        assert_eq!(attached(&w, first).await?.as_deref(), Some("a"), "the first port that boots");
+        let again = api.attach_vif(node, &vif("a")).await.expect_err("attached already");
+        assert_eq!(again.kind, FaultKind::AlreadyExists);
+        let named = VifRequest { port_uuid: Some(plain.to_string()), ..vif("b") };
+        api.attach_vif(node, &named).await?;
+        assert_eq!(attached(&w, plain).await?.as_deref(), Some("b"), "the port that was named");
+        api.attach_vif(node, &vif("c")).await?;
+        assert_eq!(attached(&w, second).await?.as_deref(), Some("c"));
+        let full = api.attach_vif(node, &vif("d")).await.expect_err("no port is free");
+        assert_eq!(full.kind, FaultKind::InvalidParameterValue);
+        let mut vifs = api.vifs(node).await?;
+        vifs.sort();
+        assert_eq!(vifs, ["a", "b", "c"]);
+        api.detach_vif(node, "a").await?;
+        assert_eq!(attached(&w, first).await?, None);
+        assert_eq!(api.detach_vif(node, "a").await.expect_err("gone").kind, FaultKind::InvalidParameterValue);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_vifs_at_once_get_two_ports() -> Result<()> {
+    let db = Database::new(ENGINES[0]).await?;
+    let w = World::start(db.open().await?).await?;
+    let node = w.node_with(P::Available, flat).await?;
+    for n in 1..=2 {
+        port(&w, node, n, |_| {}).await?;
+    }
+    let api = w.api();
+    let (a, b) = (vif("a"), vif("b"));
+    let (one, two) = tokio::join!(api.attach_vif(node, &a), api.attach_vif(node, &b));
+    one?;
+    two?;
+    assert_eq!(api.vifs(node).await?.len(), 2);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tearing_down_detaches_vifs_and_stops_the_console_which_the_next_instance_gets_again() -> Result<()> {
+    let db = Database::new(ENGINES[0]).await?;
+    let hardware = FakeHardware::new(FakeBehaviour::default());
+    let w = World::start_with(db.open().await?, config(), Arc::clone(&hardware)).await?;
+    let node = w.node_with(P::Active, flat).await?;
+    let id = port(&w, node, 1, |p| drop(p.extra.insert("vif_port_id".into(), json!("a")))).await?;
+    let api = w.api();
+    api.attach_vif(node, &vif("a")).await?;
+    api.set_console(&RequestCx::default(), node, Some(true)).await?;
+    assert!(w.settled(node).await?.status.console_enabled);
+    assert_eq!(api.console(node).await?, json!({}));
+    w.verb(node, Verb::Deleted, None).await?;
+    let end = w.settled(node).await?;
+    assert_eq!((end.status.provision_state, end.status.console_enabled), (P::Available, true));
+    assert_eq!(attached(&w, id).await?, None);
+    assert!(w.store.port_list(&PortFilter::default(), &PortPage::all()).await?[0].extra.is_empty());
+    assert_eq!((hardware.calls("console.start"), hardware.calls("console.stop")), (1, 1));
+    w.verb(node, Verb::Active, None).await?;
+    assert_eq!(w.settled(node).await?.status.provision_state, P::Active);
+    assert_eq!(hardware.calls("console.start"), 2, "it starts with the next instance");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_console_that_does_not_start_says_so_and_stays_disabled() -> Result<()> {
+    let db = Database::new(ENGINES[0]).await?;
+    let w = World::start(db.open().await?).await?;
+    let node = w.node(P::Active).await?;
+    w.hardware.fail_next("console.start", 1);
+    w.api().set_console(&RequestCx::default(), node, Some(true)).await?;
+    let n = w.settled(node).await?;
+    assert!(!n.status.console_enabled);
+    assert!(n.status.last_error.as_deref().is_some_and(|e| e.contains("enabling the console")), "{:?}", n.status.last_error);
+    assert_eq!(w.api().console(node).await.expect_err("it does not run").kind, FaultKind::NodeConsoleNotEnabled);
+    w.api().set_console(&RequestCx::default(), node, Some(true)).await?;
+    let n = w.settled(node).await?;
+    assert_eq!((n.status.console_enabled, n.status.last_error), (true, None));
+    w.api().set_console(&RequestCx::default(), node, Some(true)).await?;
+    w.settled(node).await?;
+    assert_eq!(w.hardware.calls("console.start"), 2, "one that runs is not started again");
+    Ok(())
+}
+
+fn call(method: &str, bar: &str) -> VendorCall {
+    let args = json!({ "bar": bar }).as_object().cloned().unwrap_or_default();
+    VendorCall { method: method.into(), http_method: "POST".into(), args }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn vendor_methods_are_answered_now_or_carried_out_later() -> Result<()> {
+    let db = Database::new(ENGINES[0]).await?;
+    let w = World::start(db.open().await?).await?;
+    let node = w.node(P::Manageable).await?;
+    let (api, cx) = (w.api(), RequestCx::default());
+    assert_eq!(api.vendor_call(&cx, node, call("third_method_sync", "meow")).await?, VendorAnswer::Done(json!(true)));
+    assert_eq!(api.vendor_call(&cx, node, call("second_method", "kazoo")).await?, VendorAnswer::Accepted);
+    assert_eq!(w.settled(node).await?.status.last_error, None);
+    assert_eq!(w.hardware.calls("vendor.second_method"), 1);
+    for bad in [call("nope", "x"), VendorCall { http_method: "GET".into(), ..call("second_method", "x") }] {
+        assert_eq!(api.vendor_call(&cx, node, bad).await.expect_err("refused").kind, FaultKind::InvalidParameterValue);
+    }
+    assert_eq!(api.vendor_call(&cx, node, call("second_method", "")).await.expect_err("bar").kind, FaultKind::MissingParameterValue);
+    assert_eq!(w.hardware.calls("vendor.second_method"), 1, "what was refused was not tried");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_exclusive_method_waits_for_other_work_and_runs_on_when_its_client_leaves() -> Result<()> {
+    let db = Database::new(ENGINES[0]).await?;
+    let hardware = FakeHardware::new(FakeBehaviour { delays: [("vendor".to_owned(), 0.3)].into() });
+    let w = World::start_with(db.open().await?, config(), Arc::clone(&hardware)).await?;
+    let node = w.node(P::Manageable).await?;
+    let (api, cx) = (w.api(), RequestCx::default());
+    let left = tokio::time::timeout(Duration::from_millis(100), api.vendor_call(&cx, node, call("third_method_sync", "meow"))).await;
+    assert!(left.is_err(), "the client went away");
+    assert!(w.store.node_get(node).await?.reservation.is_some(), "the method still runs, and the node is held");
+    assert_eq!(api.vendor_call(&cx, node, call("third_method_sync", "x")).await?, VendorAnswer::Done(json!(false)));
+    assert_eq!(hardware.calls("vendor.third_method_sync"), 2);
+    assert_eq!(w.settled(node).await?.reservation, None);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn virtual_media_of_a_machine_without_any_fail_after_the_answer() -> Result<()> {
+    let db = Database::new(ENGINES[0]).await?;
+    let w = World::start(db.open().await?).await?;
+    let node = w.node(P::Manageable).await?;
+    w.api().insert_media(&RequestCx::default(), node, "cdrom", "http://192.0.2.1/x.iso", false).await?;
+    let error = w.settled(node).await?.status.last_error.unwrap_or_default();
+    assert!(error.starts_with("Could not attach device cdrom"), "{error}");
+    assert_eq!(w.api().media(node).await.expect_err("none").kind, FaultKind::UnsupportedDriverExtension);
+    Ok(())
+}
