@@ -20,7 +20,7 @@ async fn world() -> (RedfishBmc, Machine, Registry, Node) {
     let machine = Machine::new("node");
     let bmc = RedfishBmc::start(RedfishConfig::new(machine.clone()).profile(ORDINARY)).await.unwrap();
     let mut registry = Registry::with_fake(&FakeHardware::new(FakeBehaviour::default()));
-    RedfishInterfaces::new(RedfishPool::new(quick())).register(&mut registry);
+    RedfishInterfaces::new(Arc::new(RedfishPool::new(quick()))).register(&mut registry);
     let mut node = node(&json!({"redfish_address": bmc.url(), "redfish_username": "admin", "redfish_password": "secret-password"}));
     node.spec.interfaces.set(InterfaceKind::Management, "redfish");
     (bmc, machine, registry, node)
