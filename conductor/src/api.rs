@@ -149,6 +149,10 @@ impl ConductorApi for LocalConductor {
         Ok(out)
     }
 
+    fn allocations_wait(&self) {
+        self.0.allocations.notify_one();
+    }
+
     fn node_changed(&self, node: NodeId) {
         self.0.hint(node);
     }

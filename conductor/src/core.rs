@@ -37,6 +37,8 @@ pub struct Core {
     pub(crate) lease: Lease,
     hinted: Mutex<Vec<NodeId>>,
     pub(crate) hint: Notify,
+    /// Wakes the search for nodes for allocations.
+    pub(crate) allocations: Notify,
     pub(crate) running: Mutex<HashMap<NodeId, bool>>,
     pub(crate) workers: Arc<Semaphore>,
     /// Wakes streams and tests after each commit of this process.
@@ -68,6 +70,7 @@ impl Core {
             lease: Lease { epoch: AtomicI64::new(0), valid_until: Mutex::new(Instant::now()), lost: Mutex::new(CancellationToken::new()) },
             hinted: Mutex::new(Vec::new()),
             hint: Notify::new(),
+            allocations: Notify::new(),
             running: Mutex::new(HashMap::new()),
             workers: Arc::new(Semaphore::new(workers)),
             changed: Notify::new(),

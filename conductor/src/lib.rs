@@ -5,6 +5,7 @@
 //! Start reading at [`service`], then [`runner`] and [`exec`].
 
 mod actions;
+mod allocate;
 pub mod api;
 pub mod boot_source;
 pub mod config;

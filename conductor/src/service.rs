@@ -9,7 +9,7 @@ use bessemer_db::DbError;
 use bessemer_model::{hashring::HashRing, ids::NodeId};
 use tokio::task::JoinSet;
 
-use crate::{api::LocalConductor, core::Core, periodic, runner};
+use crate::{allocate, api::LocalConductor, core::Core, periodic, runner};
 
 /// A running conductor. Dropping it aborts its tasks as a crash would; [`Conductor::shutdown`] ends them in order.
 pub struct Conductor {
@@ -27,6 +27,7 @@ impl Conductor {
         let mut tasks = JoinSet::new();
         tasks.spawn(run_lease(Arc::clone(&core)));
         tasks.spawn(run_due(Arc::clone(&core)));
+        tasks.spawn(allocate::run(Arc::clone(&core)));
         tasks.spawn(periodic::run_power_sync(Arc::clone(&core)));
         tasks.spawn(periodic::run_power_recovery(Arc::clone(&core)));
         tasks.spawn(periodic::run_history_purge(Arc::clone(&core)));

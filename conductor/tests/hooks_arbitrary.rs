@@ -82,6 +82,7 @@ fn node() -> Node {
         spec: NodeSpec::default(),
         status: NodeStatus::new(ProvisionState::Inspecting),
         traits: Vec::new(),
+        allocation: None,
         reservation: None,
         conductor_affinity: None,
         agent: None,

@@ -11,6 +11,9 @@ use bessemer_model::{
 pub enum Entity {
     Node,
     Port,
+    VolumeConnector,
+    VolumeTarget,
+    Allocation,
     Conductor,
     Flow,
     History,
@@ -25,6 +28,9 @@ impl Entity {
         match self {
             Self::Node => "Node",
             Self::Port => "Port",
+            Self::VolumeConnector => "Volume connector",
+            Self::VolumeTarget => "Volume target",
+            Self::Allocation => "Allocation",
             Self::Conductor => "Conductor",
             Self::Flow => "Flow",
             Self::History => "History entry",
@@ -46,6 +52,12 @@ pub enum Unique {
     PortUuid,
     PortAddress,
     PortName,
+    VolumeConnectorUuid,
+    VolumeConnector,
+    VolumeTargetUuid,
+    VolumeTargetIndex,
+    AllocationUuid,
+    AllocationName,
     Other,
 }
 
@@ -58,6 +70,12 @@ impl Unique {
             Self::PortUuid => "port with UUID",
             Self::PortAddress => "port with MAC address",
             Self::PortName => "port with name",
+            Self::VolumeConnectorUuid => "volume connector with UUID",
+            Self::VolumeConnector => "volume connector with type",
+            Self::VolumeTargetUuid => "volume target with UUID",
+            Self::VolumeTargetIndex => "volume target of the node with boot index",
+            Self::AllocationUuid => "allocation with UUID",
+            Self::AllocationName => "allocation with name",
             Self::Other => "row like",
         }
     }
@@ -87,6 +105,14 @@ pub enum DbError {
     RevisionLost {
         /// The node.
         node: String,
+    },
+    /// The node has another instance.
+    #[error("Node {node} is associated with instance {instance}.")]
+    Associated {
+        /// The node.
+        node: String,
+        /// Its instance.
+        instance: String,
     },
     /// The claim is not held any more: stop, without any further effect.
     #[error("node {node} was taken over by another conductor")]
@@ -237,6 +263,12 @@ fn unique_column(d: &dyn sqlx::error::DatabaseError) -> Option<Unique> {
         ("ports_id", Unique::PortUuid),
         ("ports_address", Unique::PortAddress),
         ("ports_name", Unique::PortName),
+        ("volume_connectors_id", Unique::VolumeConnectorUuid),
+        ("volume_connectors_type", Unique::VolumeConnector),
+        ("volume_targets_id", Unique::VolumeTargetUuid),
+        ("volume_targets_node", Unique::VolumeTargetIndex),
+        ("allocations_id", Unique::AllocationUuid),
+        ("allocations_name", Unique::AllocationName),
     ];
     Some(known.into_iter().find(|(k, _)| text.contains(k)).map_or(Unique::Other, |(_, u)| u))
 }
@@ -251,11 +283,12 @@ impl From<DbError> for Fault {
                 _ => FaultKind::NotFound,
             },
             DbError::Duplicate { what, .. } => match what {
-                Unique::NodeName | Unique::PortName => FaultKind::DuplicateName,
+                Unique::NodeName | Unique::PortName | Unique::AllocationName => FaultKind::DuplicateName,
                 Unique::InstanceUuid => FaultKind::InstanceAssociated,
                 Unique::PortAddress => FaultKind::MacAlreadyExists,
                 _ => FaultKind::AlreadyExists,
             },
+            DbError::Associated { .. } => FaultKind::NodeAssociated,
             DbError::RevisionLost { .. }
             | DbError::FenceLost { .. }
             | DbError::StateChanged { .. }

@@ -5,6 +5,7 @@
 //! drivers or flows' meaning. Start reading at [`Store`].
 
 mod agent;
+mod allocation;
 mod boot_plan;
 mod claim;
 mod conductor;
@@ -32,6 +33,7 @@ mod statements;
 mod store;
 pub mod testing;
 mod types;
+mod volume;
 mod work;
 
 pub use crash::{CommitAction, CommitHook, CommitPoint};
@@ -40,6 +42,7 @@ pub use open::{OpenOptions, Synchronous};
 pub use seal::SealKey;
 pub use store::Store;
 pub use types::*;
+pub use volume::VolumeDetail;
 
 /// Kinds of [`Store::secret_put`].
 pub mod secret_kind {

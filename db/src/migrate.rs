@@ -24,6 +24,7 @@ macro_rules! migrations {
 
 migrations! {
     1 "0001_foundation";
+    3 "0003_volumes_allocations";
 }
 
 /// The migrations of an engine.

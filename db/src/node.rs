@@ -32,10 +32,12 @@ statements! {
     UPDATE_SPEC = Sql::same(concat!(
         "UPDATE nodes SET (", spec_columns!(), ", updated_at, revision) = ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, \
          $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, revision + 1) \
-         WHERE id = $30 AND revision = $31 AND (CAST($32 AS TEXT) IS NULL OR provision_state = $32) RETURNING revision",
+         WHERE id = $30 AND revision = $31 AND (CAST($32 AS TEXT) IS NULL OR provision_state = $32) \
+         RETURNING revision, EXISTS (SELECT 1 FROM allocations a WHERE a.node = nodes.id AND a.id <> coalesce(nodes.instance_uuid, ''))",
     ));
     LOCK = Sql::same("UPDATE nodes SET revision = revision WHERE id = $1");
     WHERE_IT_STANDS = Sql::same("SELECT revision, provision_state FROM nodes WHERE id = $1");
+    DISOWN = Sql::same("DELETE FROM allocations WHERE node = $1");
     BY_ID = Sql::same(node_select!("f.request", "WHERE n.id = $1"));
     BY_NAME = Sql::same(node_select!("f.request", "WHERE n.name = $1"));
     TRAITS = Sql::same("SELECT trait FROM node_traits WHERE node = $1 ORDER BY trait");
@@ -235,6 +237,12 @@ async fn one(c: &mut Conn, sql: Sql, by: String) -> Result<Option<Node>> {
     Ok(Some(n))
 }
 
+/// A node that nobody else can write until this transaction ends.
+pub(crate) async fn node_locked(c: &mut Conn, id: NodeId) -> Result<Node> {
+    c.execute(LOCK, args![id]).await?;
+    one(c, BY_ID, id.to_string()).await?.ok_or_else(|| DbError::not_found(Entity::Node, id))
+}
+
 /// Writes the owner's columns within a transaction; see [`Store::node_update_spec`].
 pub(crate) async fn spec_write(
     c: &mut Conn,
@@ -253,7 +261,13 @@ pub(crate) async fn spec_write(
         return Err(lost(c, id, revision, expect).await?);
     };
     secret::take_driver_secrets(c, key, id, &spec.driver_info, false).await?;
-    row.cols().int()
+    let cols = &mut row.cols();
+    let (revision, other_instance) = (cols.int()?, cols.bool()?);
+    // An allocation lasts as long as the node has it as its instance.
+    if other_instance {
+        c.execute(DISOWN, args![id]).await?;
+    }
+    Ok(revision)
 }
 
 /// Why a write of the owner's columns found no row.

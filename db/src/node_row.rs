@@ -42,7 +42,8 @@ macro_rules! node_select {
              n.network_data, n.shard, n.parent_node, n.disable_power_off, n.maintenance, n.maintenance_reason, n.fault, \
              n.target_raid_config, n.provision_state, n.target_provision_state, n.provision_updated_at, n.power_state, \
              n.target_power_state, n.last_error, n.driver_internal_info, n.inspection_started_at, n.inspection_finished_at, n.boot_mode, \
-             n.secure_boot, n.health, n.raid_config, n.console_enabled, n.task_host, n.conductor_affinity, a.doc, \
+             n.secure_boot, n.health, n.raid_config, n.console_enabled, \
+             (SELECT al.id FROM allocations al WHERE al.node = n.id), n.task_host, n.conductor_affinity, a.doc, \
              EXISTS (SELECT 1 FROM node_secrets s WHERE s.node = n.id AND s.kind = 'agent_token'), \
              f.id, f.kind, f.aborting, f.wake_at, f.created_at, f.doc, ",
             $request,
@@ -250,6 +251,7 @@ pub(crate) fn node_from(row: &Row) -> Result<Node> {
         spec: spec_from(c)?,
         status: status_from(c)?,
         traits: Vec::new(),
+        allocation: c.opt_parsed("allocation id")?,
         reservation: c.opt_text()?,
         conductor_affinity: c.opt_text()?,
         agent: c.opt_str()?.map(|s| from_json("agent", s)).transpose()?,

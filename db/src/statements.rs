@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use bessemer_model::volume::{Connector, Target};
+
 use crate::{
     engine::{Conn, Sql},
     open::OpenOptions,
@@ -12,6 +14,7 @@ use crate::{
 
 const MODULES: &[(&str, &[(&str, Sql)])] = &[
     ("agent", crate::agent::ALL),
+    ("allocation", crate::allocation::ALL),
     ("boot_plan", crate::boot_plan::ALL),
     ("claim", crate::claim::ALL),
     ("conductor", crate::conductor::ALL),
@@ -25,6 +28,7 @@ const MODULES: &[(&str, &[(&str, Sql)])] = &[
     ("port", crate::port::ALL),
     ("secret", crate::secret::ALL),
     ("store", crate::store::ALL),
+    ("volume", crate::volume::ALL),
 ];
 
 async fn both() -> [Store; 2] {
@@ -60,6 +64,13 @@ fn every_module_with_statements_is_in_the_list() {
     assert_eq!(with, MODULES.iter().map(|(n, _)| (*n).to_owned()).collect());
 }
 
+async fn every_volume_key<D: crate::VolumeDetail>(s: &Store) {
+    for sort in D::SORTS {
+        let page = VolumePage { sort: *sort, ..VolumePage::all() };
+        assert!(s.volume_list::<D>(None, &page).await.is_ok(), "{sort:?}");
+    }
+}
+
 #[tokio::test]
 async fn every_sort_key_pages_on_both_engines() {
     use bessemer_model::interface::InterfaceKind;
@@ -76,6 +87,12 @@ async fn every_sort_key_pages_on_both_engines() {
             let page = PortPage { sort: *sort, ..PortPage::all() };
             assert!(s.port_list(&PortFilter::default(), &page).await.is_ok(), "{sort:?}");
         }
+        for sort in AllocationSort::ALL {
+            let page = AllocationPage { sort: *sort, ..AllocationPage::all() };
+            assert!(s.allocation_list(&AllocationFilter::default(), &page).await.is_ok(), "{sort:?}");
+        }
+        every_volume_key::<Connector>(&s).await;
+        every_volume_key::<Target>(&s).await;
     }
 }
 

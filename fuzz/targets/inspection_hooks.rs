@@ -23,6 +23,7 @@ fuzz_target!(|data: &[u8]| {
         spec: NodeSpec::default(),
         status: NodeStatus::new(ProvisionState::Inspecting),
         traits: Vec::new(),
+        allocation: None,
         reservation: None,
         conductor_affinity: None,
         agent: None,

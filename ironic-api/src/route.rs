@@ -61,7 +61,12 @@ pub(crate) enum Op {
     /// An empty list below a node, under this key.
     NodeEmpty(&'static str),
     NodeVolume,
+    ConnectorListOfNode,
+    ConnectorMisplaced,
+    TargetListOfNode,
+    TargetMisplaced,
     AllocationOfNode,
+    AllocationOfNodeDelete,
     PortList,
     PortDetail,
     PortCreate,
@@ -76,6 +81,21 @@ pub(crate) enum Op {
     ConductorList,
     ConductorShow,
     VolumeRoot,
+    ConnectorList,
+    ConnectorCreate,
+    ConnectorShow,
+    ConnectorPatch,
+    ConnectorDelete,
+    TargetList,
+    TargetCreate,
+    TargetShow,
+    TargetPatch,
+    TargetDelete,
+    AllocationList,
+    AllocationCreate,
+    AllocationShow,
+    AllocationPatch,
+    AllocationDelete,
     /// An empty list under this key, of a resource that is not built.
     Empty(&'static str),
     /// One of a resource that is not built, hence has none.
@@ -109,6 +129,8 @@ pub(crate) enum Below {
     NotAcceptable,
     /// 405 of the framework, with a reason.
     HiddenMethod,
+    /// 405 in the handlers' shape.
+    MethodNotAllowed,
     /// 405 as if the path did not take the method; with this `Allow`.
     NoMethod(&'static str),
 }
@@ -172,7 +194,7 @@ const ALL: &str = "DELETE, GET, PATCH, POST";
 const G: &str = "GET";
 const GDP: &str = "DELETE, GET, PUT";
 
-use Below::{Hidden, HiddenMethod, NoMethod, NotAcceptable, NotFound, NotFoundSince, Unrouted};
+use Below::{Hidden, HiddenMethod, MethodNotAllowed, NoMethod, NotAcceptable, NotFound, NotFoundSince, Unrouted};
 
 #[rustfmt::skip]
 const PLACES: &[Place] = &[
@@ -234,12 +256,35 @@ const PLACES: &[Place] = &[
     at("nodes/{}/portgroups", ALL, &[get(Op::NodeEmpty("portgroups")).since(24, NotFound)]),
     exactly("nodes/{}/portgroups/detail", ALL, &[get(Op::NodeEmpty("portgroups")).since(24, NotFound)]),
     at("nodes/{}/volume", G, &[get(Op::NodeVolume).since(32, NotFound)]),
-    at("nodes/{}/volume/connectors", ALL, &[get(Op::NodeEmpty("connectors")).since(32, NotFound)]),
-    at("nodes/{}/volume/targets", ALL, &[get(Op::NodeEmpty("targets")).since(32, NotFound)]),
-    at("nodes/{}/allocation", "DELETE, GET", &[
-        get(Op::AllocationOfNode).since(52, NotFound),
-        delete(Op::AllocationOfNode).since(52, NotFound),
+    at("nodes/{}/volume/connectors", ALL, &[
+        get(Op::ConnectorListOfNode).since(32, Unrouted),
+        post(Op::IdentUnexpected).since(32, Unrouted),
+        patch(Op::IdentMissing).since(32, Unrouted),
+        delete(Op::IdentMissing).since(32, Unrouted),
     ]),
+    at("nodes/{}/volume/connectors/{}", ALL, &[
+        get(Op::ConnectorMisplaced).since(32, Unrouted),
+        patch(Op::ConnectorMisplaced).since(32, Unrouted),
+        delete(Op::ConnectorMisplaced).since(32, Unrouted),
+        post(Op::IdentUnexpected).since(32, Unrouted),
+    ]),
+    at("nodes/{}/volume/targets", ALL, &[
+        get(Op::TargetListOfNode).since(32, Unrouted),
+        post(Op::IdentUnexpected).since(32, Unrouted),
+        patch(Op::IdentMissing).since(32, Unrouted),
+        delete(Op::IdentMissing).since(32, Unrouted),
+    ]),
+    at("nodes/{}/volume/targets/{}", ALL, &[
+        get(Op::TargetMisplaced).since(32, Unrouted),
+        patch(Op::TargetMisplaced).since(32, Unrouted),
+        delete(Op::TargetMisplaced).since(32, Unrouted),
+        post(Op::IdentUnexpected).since(32, Unrouted),
+    ]),
+    at("nodes/{}/allocation", "DELETE, GET", &[
+        get(Op::AllocationOfNode).since(52, Unrouted),
+        delete(Op::AllocationOfNodeDelete).since(52, Unrouted),
+    ]),
+    at("nodes/{}/allocation/{}", "DELETE, GET", &[]),
 
     at("ports", ALL, &[get(Op::PortList), post(Op::PortCreate), patch(Op::IdentMissing), delete(Op::IdentMissing)]),
     exactly("ports/detail", ALL, &[get(Op::PortDetail)]),
@@ -280,41 +325,44 @@ const PLACES: &[Place] = &[
 
     at("volume", G, &[get(Op::VolumeRoot).since(32, NotFound)]),
     at("volume/connectors", ALL, &[
-        get(Op::Empty("connectors")).since(32, NotFound),
-        post(Op::NotBuilt("creating volume connectors")).since(32, NotFound),
-        patch(Op::IdentMissing).since(32, NotFound),
-        delete(Op::IdentMissing).since(32, NotFound),
+        get(Op::ConnectorList).since(32, Unrouted),
+        post(Op::ConnectorCreate).since(32, Unrouted),
+        patch(Op::IdentMissing).since(32, Unrouted),
+        delete(Op::IdentMissing).since(32, Unrouted),
     ]),
     at("volume/connectors/{}", ALL, &[
-        get(Op::Absent("Volume connector")).since(32, NotFound),
-        patch(Op::Absent("Volume connector")).since(32, NotFound),
-        delete(Op::Absent("Volume connector")).since(32, NotFound),
+        get(Op::ConnectorShow).since(32, Unrouted),
+        patch(Op::ConnectorPatch).since(32, Unrouted),
+        delete(Op::ConnectorDelete).since(32, Unrouted),
+        post(Op::IdentUnexpected).since(32, Unrouted),
     ]),
     at("volume/targets", ALL, &[
-        get(Op::Empty("targets")).since(32, NotFound),
-        post(Op::NotBuilt("creating volume targets")).since(32, NotFound),
-        patch(Op::IdentMissing).since(32, NotFound),
-        delete(Op::IdentMissing).since(32, NotFound),
+        get(Op::TargetList).since(32, Unrouted),
+        post(Op::TargetCreate).since(32, Unrouted),
+        patch(Op::IdentMissing).since(32, Unrouted),
+        delete(Op::IdentMissing).since(32, Unrouted),
     ]),
     at("volume/targets/{}", ALL, &[
-        get(Op::Absent("Volume target")).since(32, NotFound),
-        patch(Op::Absent("Volume target")).since(32, NotFound),
-        delete(Op::Absent("Volume target")).since(32, NotFound),
+        get(Op::TargetShow).since(32, Unrouted),
+        patch(Op::TargetPatch).since(32, Unrouted),
+        delete(Op::TargetDelete).since(32, Unrouted),
+        post(Op::IdentUnexpected).since(32, Unrouted),
     ]),
 
     at("conductors", G, &[get(Op::ConductorList).since(49, NotFound)]),
     at("conductors/{}", G, &[get(Op::ConductorShow).since(49, NotFound)]),
 
     at("allocations", ALL, &[
-        get(Op::Empty("allocations")).since(52, Hidden),
-        post(Op::NotBuilt("creating allocations")).since(52, HiddenMethod),
-        patch(Op::IdentMissing).since(57, HiddenMethod),
-        delete(Op::IdentMissing).since(52, HiddenMethod),
+        get(Op::AllocationList).since(52, NotFound),
+        post(Op::AllocationCreate).since(52, MethodNotAllowed),
+        patch(Op::IdentMissing).since(57, MethodNotAllowed),
+        delete(Op::IdentMissing).since(52, MethodNotAllowed),
     ]),
     at("allocations/{}", ALL, &[
-        get(Op::Absent("Allocation")).since(52, Hidden),
-        patch(Op::Absent("Allocation")).since(57, HiddenMethod),
-        delete(Op::Absent("Allocation")).since(52, HiddenMethod),
+        get(Op::AllocationShow).since(52, NotFound),
+        patch(Op::AllocationPatch).since(57, MethodNotAllowed),
+        delete(Op::AllocationDelete).since(52, MethodNotAllowed),
+        post(Op::IdentUnexpected).since(52, MethodNotAllowed),
     ]),
     at("deploy_templates", ALL, &[
         get(Op::Empty("deploy_templates")).since(55, Hidden),
@@ -414,6 +462,7 @@ pub(crate) fn find(method: &str, segments: &[String], slash: bool, version: Vers
             Below::Unrouted | Below::NotFoundSince(_) => Lost::Refused(Refusal::Unrouted),
             Below::Hidden => Lost::Refused(Refusal::Hidden),
             Below::NotAcceptable => Lost::Fault(FaultKind::NotAcceptable),
+            Below::MethodNotAllowed => Lost::Fault(FaultKind::MethodNotAllowed),
             Below::HiddenMethod => Lost::Refused(Refusal::HiddenMethod),
             Below::NoMethod(allow) => Lost::Refused(Refusal::Method(allow)),
         });

@@ -15,7 +15,10 @@ use axum::{
     extract::{ConnectInfo, State},
 };
 use bessemer_db::Store;
-use bessemer_model::fault::{Fault, FaultKind};
+use bessemer_model::{
+    fault::{Fault, FaultKind},
+    volume::{Connector, Target},
+};
 use bessemer_rpc::{ConductorApi, RequestCx};
 use bytes::Bytes;
 use futures::FutureExt;
@@ -36,8 +39,7 @@ use crate::{
     reply::Reply,
     request::{Api, Req},
     resource::{
-        conductor, driver, history, node, node_devices, node_states, node_sub, node_write, placeholder, port, port_write, provision, root,
-        vendor,
+        allocation, conductor, driver, history, node, node_devices, node_states, node_sub, node_write, placeholder, port, port_write, provision, root, vendor, volume,
     },
     ring::Ring,
     route::{self, Lost, Op},
@@ -187,6 +189,7 @@ fn lost(kind: FaultKind, path: &str) -> Fault {
     let text = match kind {
         FaultKind::NotAcceptable => format!("{path} needs a newer API version."),
         FaultKind::InvalidParameterValue => format!("{path}: unexpected arguments."),
+        FaultKind::MethodNotAllowed => format!("{path} does not take this method in this API version."),
         _ => format!("{path} could not be found."),
     };
     Fault::new(kind, text)
@@ -323,7 +326,27 @@ async fn dispatch(api: &Api, req: &Req, op: Op) -> Result<Reply, Fault> {
         Op::NodePortsDetail => port::list_of_node(api, req, true).await,
         Op::NodeEmpty(key) => placeholder::empty_of_node(api, req, key).await,
         Op::NodeVolume => placeholder::volume_of_node(api, req).await,
-        Op::AllocationOfNode => placeholder::allocation_of_node(api, req).await,
+        Op::ConnectorListOfNode => volume::list_of_node::<Connector>(api, req).await,
+        Op::ConnectorMisplaced => volume::misplaced::<Connector>(api, req).await,
+        Op::ConnectorList => volume::list::<Connector>(api, req).await,
+        Op::ConnectorCreate => volume::create::<Connector>(api, req).await,
+        Op::ConnectorShow => volume::show::<Connector>(api, req).await,
+        Op::ConnectorPatch => volume::patch::<Connector>(api, req).await,
+        Op::ConnectorDelete => volume::delete::<Connector>(api, req).await,
+        Op::TargetListOfNode => volume::list_of_node::<Target>(api, req).await,
+        Op::TargetMisplaced => volume::misplaced::<Target>(api, req).await,
+        Op::TargetList => volume::list::<Target>(api, req).await,
+        Op::TargetCreate => volume::create::<Target>(api, req).await,
+        Op::TargetShow => volume::show::<Target>(api, req).await,
+        Op::TargetPatch => volume::patch::<Target>(api, req).await,
+        Op::TargetDelete => volume::delete::<Target>(api, req).await,
+        Op::AllocationList => allocation::list(api, req).await,
+        Op::AllocationCreate => allocation::create(api, req).await,
+        Op::AllocationShow => allocation::show(api, req).await,
+        Op::AllocationPatch => allocation::patch(api, req).await,
+        Op::AllocationDelete => allocation::delete(api, req).await,
+        Op::AllocationOfNode => allocation::show_of_node(api, req).await,
+        Op::AllocationOfNodeDelete => allocation::delete_of_node(api, req).await,
         Op::PortList => port::list(api, req).await,
         Op::PortDetail => port::list_detail(api, req).await,
         Op::PortShow => port::show(api, req).await,

@@ -285,6 +285,8 @@ macro_rules! recordings {
 }
 
 recordings! {
+    allocations_are_as_recorded "allocations";
+    invalid_allocations_are_as_recorded "allocations-invalid";
     bad_transitions_are_as_recorded "bad-transitions";
     boot_devices_are_as_recorded "boot-device";
     children_are_as_recorded "children";
@@ -323,4 +325,5 @@ recordings! {
     root_links_by_version_are_as_recorded "root-links-by-version";
     vendor_methods_are_as_recorded "vendor-passthru";
     virtual_interfaces_are_as_recorded "vifs";
+    volume_connectors_are_as_recorded "volume-connectors";
 }

@@ -39,4 +39,8 @@ ids! {
     FlowId;
     /// A history entry.
     HistoryId;
+    /// A volume connector or a volume target.
+    VolumeId;
+    /// An allocation.
+    AllocationId;
 }

@@ -5,6 +5,7 @@
 //! Start reading at [`node`], [`state`] and [`flow`].
 
 pub mod agent;
+pub mod allocation;
 pub mod clock;
 pub mod conductor;
 pub mod event;
@@ -20,6 +21,7 @@ pub mod secret;
 pub mod state;
 pub mod step;
 pub mod transition;
+pub mod volume;
 
 /// A JSON value.
 pub type Json = serde_json::Value;

@@ -190,6 +190,8 @@ pub struct Node {
     pub status: NodeStatus,
     /// Traits, sorted.
     pub traits: Vec<String>,
+    /// The allocation that it was given to.
+    pub allocation: Option<crate::ids::AllocationId>,
     /// Host of the process that runs a step on it right now.
     pub reservation: Option<String>,
     /// The conductor that last took it over or ran a step.

@@ -268,6 +268,9 @@ pub trait ConductorApi: devices::DeviceApi {
     /// `DriverNotFound`.
     async fn driver_properties(&self, driver: &str) -> Result<BTreeMap<String, String>, Fault>;
 
+    /// A hint after an allocation was stored that waits for a node.
+    fn allocations_wait(&self);
+
     /// A hint after a node was created, changed or deleted through the API.
     fn node_changed(&self, node: NodeId);
 }

@@ -2,7 +2,7 @@
 
 use bessemer_model::{
     clock::Timestamp,
-    ids::{FlowId, HistoryId, NodeId, PortId},
+    ids::{AllocationId, FlowId, HistoryId, NodeId, PortId, VolumeId},
 };
 
 /// Which database a connection speaks to.
@@ -96,6 +96,8 @@ arg_from! {
     PortId => |v| Self::Text(Some(v.to_string()));
     FlowId => |v| Self::Text(Some(v.to_string()));
     HistoryId => |v| Self::Text(Some(v.to_string()));
+    VolumeId => |v| Self::Text(Some(v.to_string()));
+    AllocationId => |v| Self::Text(Some(v.to_string()));
 }
 
 /// A statement put together from fixed pieces; values only ever become arguments.

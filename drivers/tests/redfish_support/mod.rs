@@ -57,6 +57,7 @@ pub fn node(driver_info: &Value) -> Node {
         },
         status: NodeStatus::new(ProvisionState::Manageable),
         traits: Vec::new(),
+        allocation: None,
         reservation: None,
         conductor_affinity: None,
         agent: None,

@@ -1,5 +1,6 @@
 //! One module per resource: parse, call, render.
 
+pub(crate) mod allocation;
 pub(crate) mod conductor;
 pub(crate) mod driver;
 pub(crate) mod history;
@@ -22,3 +23,4 @@ pub(crate) mod raid;
 pub(crate) mod root;
 pub(crate) mod steps;
 pub(crate) mod vendor;
+pub(crate) mod volume;

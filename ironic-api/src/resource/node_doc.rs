@@ -160,6 +160,15 @@ impl Doc<'_> {
     pub fn bool(&self, key: &str) -> Result<Option<bool>, Fault> {
         self.get(key).map(|v| json_bool(v).ok_or_else(|| Fault::invalid(format!("\"{key}\" must be a boolean.")))).transpose()
     }
+    /// A whole number; `1.0` is one.
+    pub fn integer(&self, key: &str) -> Result<Option<i64>, Fault> {
+        let whole = |f: f64| (f.fract() == 0.0 && f.abs() < 9_007_199_254_740_992.0).then_some(f as i64);
+        let read = |v: &Json| {
+            let n = v.as_i64().or_else(|| v.as_f64().filter(|_| v.is_f64()).and_then(whole));
+            n.ok_or_else(|| Fault::invalid(format!("\"{key}\" must be a whole number.")))
+        };
+        self.get(key).map(read).transpose()
+    }
     /// A UUID.
     pub fn uuid(&self, key: &str) -> Result<Option<uuid::Uuid>, Fault> {
         let read = |v: &Json| v.as_str().and_then(parse_uuid).ok_or_else(|| Fault::invalid(format!("\"{key}\" must be a UUID.")));

@@ -1,6 +1,7 @@
 //! When a node may be changed or deleted (`api.md` sections 3.1 and 3.5). Pure: looks at the node and the patch only.
 
 use bessemer_model::{
+    allocation::Allocation,
     fault::{Fault, FaultKind},
     interface::InterfaceKind,
     node::{Node, NodeSpec},
@@ -65,6 +66,20 @@ pub(crate) fn check_patchable(node: &Node, patch: &Patch, version: Version) -> R
     Ok(())
 }
 
+/// The owner of a node may not change while the node is given to an allocation with an owner.
+///
+/// # Errors
+/// `InvalidState`.
+pub(crate) fn check_allocated_owner(node: &Node, allocation: Option<&Allocation>) -> Result<(), Fault> {
+    match allocation {
+        Some(a) if a.owner.is_some() => Err(Fault::new(
+            FaultKind::InvalidState,
+            format!("The owner of node {} cannot change while it belongs to allocation {}, which has an owner.", node.id, a.id),
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Refuses a choice of interfaces that differs from what the node has, where these may not change.
 ///
 /// # Errors
@@ -109,6 +124,9 @@ pub(crate) fn settle_patch(
     {
         let text = format!("Node {} is associated with instance {was}; remove that first.", node.id);
         return Err(Fault::new(FaultKind::NodeAssociated, text));
+    }
+    if node.allocation.is_some() && new.instance_uuid.is_none() && !old.maintenance && !is_reconfigurable(state) {
+        return Err(refused(node, "The instance_uuid, which is an allocation,"));
     }
     if old.resource_class.is_some() && new.resource_class != old.resource_class && !is_reconfigurable(state) {
         return Err(refused(node, "The resource_class"));

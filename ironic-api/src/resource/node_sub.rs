@@ -93,7 +93,7 @@ const MAX_TRAITS: usize = 50;
 /// Name spaces of the standard traits.
 const STANDARD: &[&str] = &["COMPUTE_", "HW_", "MISC_", "OWNER_", "STORAGE_"];
 
-fn check_trait(name: &str) -> Result<(), Fault> {
+pub(super) fn check_trait(name: &str) -> Result<(), Fault> {
     let spaces = STANDARD.iter().chain(&["CUSTOM_"]);
     let rest = spaces.filter_map(|p| name.strip_prefix(p)).next().filter(|r| !r.is_empty());
     let word = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';

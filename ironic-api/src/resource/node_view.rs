@@ -144,7 +144,7 @@ impl Serialize for NodeView<'_> {
                 F::Conductor => m.serialize_entry(k, &self.conductor)?,
                 F::Owner => m.serialize_entry(k, &spec.owner)?,
                 F::Description => m.serialize_entry(k, &spec.description)?,
-                F::AllocationUuid => m.serialize_entry(k, &())?,
+                F::AllocationUuid => m.serialize_entry(k, &n.allocation)?,
                 F::Retired => m.serialize_entry(k, &spec.retired)?,
                 F::RetiredReason => m.serialize_entry(k, &spec.retired_reason)?,
                 F::Lessee => m.serialize_entry(k, &spec.lessee)?,

@@ -145,6 +145,9 @@ fn busy(id: NodeId) -> Fault {
 /// What the patch makes of the owner's columns of this node.
 async fn patched(api: &Api, req: &Req, patch: &Patch, reset: bool, node: &Node) -> Result<NodeSpec, Fault> {
     node_rules::check_patchable(node, patch, req.version)?;
+    if let Some(a) = node.allocation.filter(|_| patch.touches("owner")) {
+        node_rules::check_allocated_owner(node, api.store.allocation_get(&a.to_string()).await.ok().as_ref())?;
+    }
     let mut doc: JsonMap = node_doc::document(&node.spec);
     patch.apply(&mut doc)?;
     if reset {

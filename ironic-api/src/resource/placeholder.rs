@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Below a node, these are found by UUID only.
-const BY_UUID_ONLY: &[&str] = &["portgroups", "connectors", "targets"];
+const BY_UUID_ONLY: &[&str] = &["portgroups"];
 
 fn only(key: &str) -> Result<Reply, Fault> {
     let mut m = JsonMap::new();
@@ -44,12 +44,6 @@ pub(crate) async fn empty_of_node(api: &Api, req: &Req, key: &str) -> Result<Rep
 pub(crate) fn absent(req: &Req, what: &str) -> Result<Reply, Fault> {
     let ident: String = req.params.last().map_or("", String::as_str).chars().take(255).collect();
     Err(Fault::new(FaultKind::NotFound, format!("{what} {ident} could not be found.")))
-}
-
-/// `allocation` of a node: none has one.
-pub(crate) async fn allocation_of_node(api: &Api, req: &Req) -> Result<Reply, Fault> {
-    let node = api.node_of_path(req).await?;
-    Err(Fault::new(FaultKind::NotFound, format!("Node {} has no allocation.", node.id)))
 }
 
 fn volume_links(base: &str, below: &str) -> Result<Reply, Fault> {

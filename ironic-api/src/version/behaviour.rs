@@ -48,6 +48,8 @@ behaviours! {
     ResetInterfaces 45..=MAX;
     /// A config drive may be given as an object.
     JsonConfigdrive 56..=MAX;
+    /// An allocation may be made for a node that is in use already.
+    AllocationBackfill 58..=MAX;
     /// A config drive object may hold `vendor_data`.
     VendorData 59..=MAX;
     /// Lookup mints an agent token; heartbeats carry it.

@@ -1,4 +1,4 @@
-//! Fields of every resource and the microversion that brought each (`api.md` sections 3.3, 3.7, 4, 7 and 8).
+//! Fields of every resource and the microversion that brought each (`api.md` sections 3.3, 3.7, 4 and 7 to 10).
 //!
 //! Rows only. A field is read and written from the same microversion on.
 
@@ -14,6 +14,9 @@ pub const SHOWN: u8 = 4;
 pub const UNSORTABLE: u8 = 8;
 /// A patch may name it below its microversion (the answer does not show it).
 pub const OPEN_PATCH: u8 = 16;
+
+/// Below its microversion it is unknown to `?fields=`, while a list may be sorted by it.
+pub const UNKNOWN_BEFORE: u8 = 32;
 
 /// One row.
 #[derive(Clone, Copy, Debug)]
@@ -169,6 +172,52 @@ resource! {
     Category "category" since 101 CREATE PATCH OPEN_PATCH;
     AvailableForDynamicPortgroup "available_for_dynamic_portgroup" since 111 CREATE PATCH OPEN_PATCH;
     Links "links" since 1 SHOWN;
+}
+
+resource! {
+    /// Fields of a volume connector.
+    ConnectorField:
+    Uuid "uuid" since 32 CREATE;
+    CreatedAt "created_at" since 32;
+    UpdatedAt "updated_at" since 32;
+    ConnectorId "connector_id" since 32 CREATE PATCH;
+    Extra "extra" since 32 CREATE PATCH UNSORTABLE;
+    Type "type" since 32 CREATE PATCH;
+    Links "links" since 32 UNSORTABLE;
+    NodeUuid "node_uuid" since 32 CREATE PATCH UNSORTABLE;
+}
+
+resource! {
+    /// Fields of a volume target.
+    TargetField:
+    Uuid "uuid" since 32 CREATE;
+    CreatedAt "created_at" since 32;
+    UpdatedAt "updated_at" since 32;
+    BootIndex "boot_index" since 32 CREATE PATCH;
+    Extra "extra" since 32 CREATE PATCH UNSORTABLE;
+    Properties "properties" since 32 CREATE PATCH UNSORTABLE;
+    VolumeId "volume_id" since 32 CREATE PATCH;
+    VolumeType "volume_type" since 32 CREATE PATCH;
+    Links "links" since 32 UNSORTABLE;
+    NodeUuid "node_uuid" since 32 CREATE PATCH UNSORTABLE;
+}
+
+resource! {
+    /// Fields of an allocation.
+    AllocationField:
+    Uuid "uuid" since 52 CREATE;
+    CreatedAt "created_at" since 52;
+    UpdatedAt "updated_at" since 52;
+    CandidateNodes "candidate_nodes" since 52 CREATE UNSORTABLE;
+    Extra "extra" since 52 CREATE PATCH UNSORTABLE;
+    LastError "last_error" since 52;
+    Name "name" since 52 CREATE PATCH;
+    Owner "owner" since 60 CREATE UNKNOWN_BEFORE;
+    ResourceClass "resource_class" since 52 CREATE;
+    State "state" since 52;
+    Traits "traits" since 52 CREATE UNSORTABLE;
+    Links "links" since 52 UNSORTABLE;
+    NodeUuid "node_uuid" since 52 UNSORTABLE;
 }
 
 resource! {

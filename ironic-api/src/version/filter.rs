@@ -10,7 +10,7 @@ use bessemer_model::{
 
 use super::{
     Version,
-    fields::{CREATE, FieldRule, OPEN_PATCH, PATCH, SHOWN, UNSORTABLE},
+    fields::{CREATE, FieldRule, OPEN_PATCH, PATCH, SHOWN, UNKNOWN_BEFORE, UNSORTABLE},
     table::{Early, Listed, POWER_TARGETS, QUERIES, ROOT_LINKS, STATE_NAMES, VERBS},
 };
 
@@ -107,7 +107,7 @@ impl Version {
         let mut set = F::named("links").map_or(FieldSet::empty(), |l| FieldSet::empty().with(l));
         for name in names {
             let field = F::named(name)
-                .filter(|f| !f.rule().is(SHOWN))
+                .filter(|f| !f.rule().is(SHOWN) && (self.reached(f.rule().since) || !f.rule().is(UNKNOWN_BEFORE)))
                 .ok_or_else(|| Fault::invalid(format!("Field(s) \"{name}\" are not valid.")))?;
             set = set.with(field);
         }
@@ -158,7 +158,7 @@ impl Version {
         let f = F::named(key)
             .filter(sortable)
             .ok_or_else(|| Fault::invalid(format!("The sort_key value \"{key}\" is invalid for sorting.")))?;
-        if self.reached(f.rule().since) { Ok(Some(f)) } else { Err(too_new(key)) }
+        if self.reached(f.rule().since) || f.rule().is(UNKNOWN_BEFORE) { Ok(Some(f)) } else { Err(too_new(key)) }
     }
 
     /// Refuses query parameters of later versions.
@@ -235,7 +235,9 @@ mod tests {
     use super::*;
     use crate::version::{
         Behaviour,
-        fields::{ConductorField, DriverField, HistoryField, NodeField, PortField, StatesField},
+        fields::{
+            AllocationField, ConductorField, ConnectorField, DriverField, HistoryField, NodeField, PortField, StatesField, TargetField,
+        },
     };
 
     /// Every minor, one line each time the set changes: what came and what went.
@@ -261,6 +263,9 @@ mod tests {
         walk::<DriverField>("driver", &mut out);
         walk::<ConductorField>("conductor", &mut out);
         walk::<HistoryField>("history", &mut out);
+        walk::<ConnectorField>("volume connector", &mut out);
+        walk::<TargetField>("volume target", &mut out);
+        walk::<AllocationField>("allocation", &mut out);
         insta::assert_snapshot!(out);
     }
 

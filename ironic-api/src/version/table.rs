@@ -17,6 +17,7 @@ pub enum Listed {
     Ports,
     Portgroups,
     Drivers,
+    Allocations,
 }
 
 /// A query parameter that is refused (406) below a microversion. Parameters that are accepted at any have no row.
@@ -51,6 +52,7 @@ pub const QUERIES: &[QueryRule] = &[
     q(Listed::Ports, "conductor_groups", 99),
     q(Listed::Portgroups, "conductor_groups", 99),
     q(Listed::Portgroups, "shard", 106),
+    q(Listed::Allocations, "owner", 60),
     q(Listed::Drivers, "type", 30),
     q(Listed::Drivers, "detail", 30),
     q(Listed::Drivers, "fields", 77),

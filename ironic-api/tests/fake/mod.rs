@@ -12,7 +12,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bessemer_db::{OpenOptions, SealKey, Store, WorkBegin};
+use bessemer_db::{NodeFilter, OpenOptions, SealKey, Store, WorkBegin};
 use bessemer_model::{
     Json, JsonMap,
     clock::{Clock, SystemClock},
@@ -215,6 +215,24 @@ impl ConductorApi for FakeConductor {
             return Err(Fault::new(FaultKind::DriverNotFound, "no such driver"));
         }
         Ok(BTreeMap::from([("B1".to_owned(), "a property of the fake".to_owned())]))
+    }
+
+    fn allocations_wait(&self) {
+        let me = Self::new(self.store.clone(), self.work);
+        tokio::spawn(async move {
+            tokio::time::sleep(me.work).await;
+            let now = SystemClock.now();
+            for id in me.store.allocations_due(now, 10).await.unwrap_or_default() {
+                let Ok(Some((claim, _))) = me.store.allocation_take(id, 1, HOST, now).await else { continue };
+                let mut found = false;
+                for n in me.store.node_refs(&NodeFilter::default()).await.unwrap_or_default() {
+                    found = found || me.store.allocation_reserve(&claim, n.id).await.unwrap_or_default();
+                }
+                if !found {
+                    let _ = me.store.allocation_fail(&claim, "no node fits it").await;
+                }
+            }
+        });
     }
 
     fn node_changed(&self, _: NodeId) {}
