@@ -205,7 +205,7 @@ mod tests {
         for (state, target, stays) in [
             (P::Active, None, true),
             (P::Deploying, Some(P::Active), true),
-            (P::DeployFail, Some(P::Active), false),
+            (P::DeployFailed, Some(P::Active), false),
             (P::Manageable, None, false),
         ] {
             (n.status.provision_state, n.status.target_provision_state) = (state, target);
