@@ -67,7 +67,7 @@ fn every_module_with_statements_is_in_the_list() {
 async fn every_volume_key<D: crate::VolumeDetail>(s: &Store) {
     for sort in D::SORTS {
         let page = VolumePage { sort: *sort, ..VolumePage::all() };
-        assert!(s.volume_list::<D>(None, &page).await.is_ok(), "{sort:?}");
+        assert!(s.volume_list::<D>(&VolumeFilter::default(), &page).await.is_ok(), "{sort:?}");
     }
 }
 

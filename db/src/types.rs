@@ -241,6 +241,15 @@ impl AllocationSort {
     ];
 }
 
+/// Conditions on volume connectors or targets, all of which must hold.
+#[derive(Clone, Debug, Default)]
+pub struct VolumeFilter {
+    /// Of this node.
+    pub node: Option<NodeId>,
+    /// Owner or lessee of the node.
+    pub project: Option<String>,
+}
+
 /// Conditions on allocations, all of which must hold.
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs, reason = "named after the query parameters")]

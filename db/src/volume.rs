@@ -18,7 +18,7 @@ use crate::{
     page::{Key, Listing},
     seal::SealKey,
     store::Store,
-    types::{VolumePage, VolumeSort},
+    types::{VolumeFilter, VolumePage, VolumeSort},
 };
 
 macro_rules! select {
@@ -223,12 +223,12 @@ impl Store {
         .await
     }
 
-    /// A page of volume connectors or targets, of a node if given.
+    /// A page of volume connectors or targets.
     ///
     /// # Errors
     /// [`DbError::NotFound`] for an unknown marker.
-    pub async fn volume_list<D: VolumeDetail>(&self, node: Option<NodeId>, page: &VolumePage) -> Result<Vec<Volume<D>>> {
-        let page = page.clone();
+    pub async fn volume_list<D: VolumeDetail>(&self, filter: &VolumeFilter, page: &VolumePage) -> Result<Vec<Volume<D>>> {
+        let (VolumeFilter { node, project }, page) = (filter.clone(), page.clone());
         self.read(move |c| {
             Box::pin(async move {
                 let (key, table) = (key(page.sort), D::TABLE);
@@ -236,6 +236,10 @@ impl Store {
                 b.push_sql(table.list);
                 if let Some(n) = node {
                     b.push(" AND v.node = ").bind(n);
+                }
+                if let Some(p) = project {
+                    b.push(" AND EXISTS (SELECT 1 FROM nodes n WHERE n.id = v.node AND (n.owner = ").bind(p.clone());
+                    b.push(" OR n.lessee = ").bind(p).push("))");
                 }
                 if let Some(m) = page.marker {
                     let m = table.listing.marker(c, key, &m.to_string()).await?;

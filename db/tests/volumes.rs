@@ -5,7 +5,7 @@ mod common;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use bessemer_db::{AllocationFilter, AllocationPage, DbError, Store, Unique, VolumePage, VolumeSort};
+use bessemer_db::{AllocationFilter, AllocationPage, DbError, Store, Unique, VolumeFilter, VolumePage, VolumeSort};
 use bessemer_model::{
     JsonMap,
     allocation::{Allocation, AllocationState},
@@ -91,10 +91,18 @@ on_both! {
         assert_eq!((changed.revision, changed.detail.connector_id.as_str()), (2, "c"));
         assert!(matches!(s.volume_update(a.clone()).await, Err(DbError::RevisionLost { .. })));
         let page = VolumePage { sort: VolumeSort::ConnectorId, ..VolumePage::first(1) };
-        assert_eq!(s.volume_list(Some(id), &page).await.unwrap(), [b.clone()]);
+        let of = |node| VolumeFilter { node: Some(node), ..VolumeFilter::default() };
+        assert_eq!(s.volume_list(&of(id), &page).await.unwrap(), [b.clone()]);
         let after = VolumePage { marker: Some(b.id), ..page };
-        assert_eq!(s.volume_list(None, &after).await.unwrap(), [changed]);
-        assert!(s.volume_list::<Connector>(Some(NodeId::random()), &VolumePage::all()).await.unwrap().is_empty());
+        assert_eq!(s.volume_list(&VolumeFilter::default(), &after).await.unwrap(), [changed.clone()]);
+        assert!(s.volume_list::<Connector>(&of(NodeId::random()), &VolumePage::all()).await.unwrap().is_empty());
+        let mut lent = s.node_get(id).await.unwrap();
+        lent.spec.lessee = Some("p".into());
+        s.node_update_spec(id, lent.revision, lent.spec, None).await.unwrap();
+        for (project, seen) in [("p", 2), ("q", 0)] {
+            let mine = VolumeFilter { project: Some(project.into()), ..VolumeFilter::default() };
+            assert_eq!(s.volume_list::<Connector>(&mine, &VolumePage::all()).await.unwrap().len(), seen);
+        }
         s.volume_delete::<Connector>(b.id).await.unwrap();
         assert!(matches!(s.volume_delete::<Connector>(b.id).await, Err(DbError::NotFound { .. })));
         s.node_delete(id).await.unwrap();

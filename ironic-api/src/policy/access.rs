@@ -22,6 +22,12 @@ pub(crate) enum Access {
     NodeOfBody(P),
     /// The port of the path belongs to a node that is visible, and the policy holds for that.
     Port(P),
+    /// The volume connector of the path, likewise.
+    Connector(P),
+    /// The volume target of the path, likewise.
+    Target(P),
+    /// The allocation of the path is visible to the caller (else 404), and the policy holds for it.
+    Allocation(P),
     /// A list: of everything by the first policy, else of the caller's project by the second.
     List(P, P),
     /// A list below a node, which must be visible.
@@ -45,7 +51,7 @@ pub(crate) enum Special {
 
 /// The row of a handler.
 pub(crate) fn access(op: Op) -> Access {
-    use Access::{List, ListOfNode, Node, NodeOfBody, NodeOfQuery, Open, Plain, Port, Special as Rule};
+    use Access::{Allocation, Connector, List, ListOfNode, Node, NodeOfBody, NodeOfQuery, Open, Plain, Port, Special as Rule, Target};
     match op {
         Op::ApiRoot | Op::WrongMethodOnRoot => Open,
         Op::IdentMissing | Op::IdentUnexpected | Op::Nothing | Op::NotBuilt(_) | Op::Absent(_) => Open,
@@ -87,12 +93,27 @@ pub(crate) fn access(op: Op) -> Access {
         Op::Inventory => Node(P::NodeInventoryGet),
         Op::NodePorts | Op::NodePortsDetail => ListOfNode(P::PortListAll, P::PortList),
         Op::NodeVolume | Op::VolumeRoot => Plain(P::VolumeGet),
-        Op::AllocationOfNode => Node(P::NodeGet),
+        Op::ConnectorList | Op::TargetList => List(P::VolumeListAll, P::VolumeList),
+        Op::ConnectorListOfNode | Op::TargetListOfNode => ListOfNode(P::VolumeListAll, P::VolumeList),
+        Op::ConnectorCreate | Op::TargetCreate => NodeOfBody(P::VolumeCreate),
+        Op::ConnectorShow => Connector(P::VolumeGet),
+        Op::ConnectorPatch => Connector(P::VolumeUpdate),
+        Op::ConnectorDelete => Connector(P::VolumeDelete),
+        Op::TargetShow => Target(P::VolumeGet),
+        Op::TargetPatch => Target(P::VolumeUpdate),
+        Op::TargetDelete => Target(P::VolumeDelete),
+        Op::ConnectorMisplaced | Op::TargetMisplaced => Plain(P::VolumeListAll),
+
+        Op::AllocationList => List(P::AllocationListAll, P::AllocationList),
+        Op::AllocationCreate => Plain(P::AllocationCreate),
+        Op::AllocationShow => Allocation(P::AllocationGet),
+        Op::AllocationPatch => Allocation(P::AllocationUpdate),
+        Op::AllocationDelete => Allocation(P::AllocationDelete),
+        Op::AllocationOfNode | Op::AllocationOfNodeDelete => Node(P::NodeGet),
         Op::NodeEmpty(key) => match key {
             "bios" => Node(P::NodeBiosGet),
             "firmware" => Node(P::NodeFirmwareGet),
-            "portgroups" => ListOfNode(P::PortgroupListAll, P::PortgroupList),
-            _ => ListOfNode(P::VolumeListAll, P::VolumeList),
+            _ => ListOfNode(P::PortgroupListAll, P::PortgroupList),
         },
 
         Op::PortList | Op::PortDetail => List(P::PortListAll, P::PortList),
@@ -104,8 +125,6 @@ pub(crate) fn access(op: Op) -> Access {
         Op::Empty(key) => match key {
             "portgroups" => List(P::PortgroupListAll, P::PortgroupList),
             "chassis" => Plain(P::ChassisGet),
-            "connectors" | "targets" => List(P::VolumeListAll, P::VolumeList),
-            "allocations" => List(P::AllocationListAll, P::AllocationList),
             "runbooks" => List(P::RunbookListAll, P::RunbookList),
             "inspection_rules" => Plain(P::InspectionRuleGet),
             _ => Plain(P::DeployTemplateGet),

@@ -11,6 +11,7 @@ use bessemer_model::{
     ids::NodeId,
     interface::InterfaceKind,
     node::Node,
+    volume::{Connector, Target as VolumeTarget},
 };
 
 use super::{
@@ -23,6 +24,7 @@ use crate::{
     body::json_bool,
     query::{parse_bool, parse_uuid},
     request::{Api, Req, no_such_node},
+    resource::volume,
     route::Op,
 };
 
@@ -79,6 +81,16 @@ pub(crate) async fn enforce(api: &Api, req: &mut Req, op: Op) -> Result<(), Faul
             }
             req.rights.need(p, Target::node(&node))?;
         }
+        Access::Connector(p) => of_node(req, p, &volume::node_of_path::<Connector>(api, req).await?, "Volume connector")?,
+        Access::Target(p) => of_node(req, p, &volume::node_of_path::<VolumeTarget>(api, req).await?, "Volume target")?,
+        Access::Allocation(p) => {
+            let owner = crate::resource::allocation::of_path(api, req).await?.owner;
+            let target = Target::allocation(owner.as_deref());
+            if !req.rights.may(P::AllocationGet, target) {
+                return Err(not_found(req, "Allocation"));
+            }
+            req.rights.need(p, target)?;
+        }
         Access::List(all, own) => narrow(req, op, all, own)?,
         Access::ListOfNode(all, own) => {
             visible_node(api, req, req.param(0)).await?;
@@ -102,6 +114,19 @@ pub(crate) async fn enforce(api: &Api, req: &mut Req, op: Op) -> Result<(), Faul
         Access::Special(Special::Provision) => provision(api, req).await?,
     }
     Ok(())
+}
+
+fn not_found(req: &Req, what: &str) -> Fault {
+    let ident: String = req.param(0).chars().take(255).collect();
+    Fault::new(FaultKind::NotFound, format!("{what} {ident} could not be found."))
+}
+
+/// Something of a node: where that is not visible it does not exist, else the policy must hold for the node.
+fn of_node(req: &Req, p: P, node: &Node, what: &str) -> Result<(), Fault> {
+    if !req.rights.may(P::NodeGet, Target::node(node)) {
+        return Err(not_found(req, what));
+    }
+    req.rights.need(p, Target::node(node))
 }
 
 /// Refuses the answer of a list that was to be narrowed and was not.

@@ -97,7 +97,6 @@ impl<'a> Target<'a> {
         Self { node_owner: n.spec.owner.as_deref(), node_lessee: n.spec.lessee.as_deref(), ..Self::default() }
     }
     /// An allocation.
-    #[allow(dead_code, reason = "allocations come")]
     pub fn allocation(owner: Option<&'a str>) -> Self {
         Self { allocation_owner: owner, ..Self::default() }
     }

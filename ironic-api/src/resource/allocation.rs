@@ -20,9 +20,10 @@ use crate::{
     links::Links,
     listing::{self, Listing, Look, PAGING, Show, View, detailed, fields_of_one},
     patch::Patch,
+    policy::{Policy, Target},
     query::{Shown, parse_uuid, shown},
     reply::Reply,
-    request::{Api, Req, is_loose_name},
+    request::{Api, Req, is_loose_name, no_such_node},
     version::{Behaviour, FieldTable, fields::AllocationField, table::Listed},
 };
 
@@ -91,12 +92,13 @@ pub(crate) async fn list(api: &Api, req: &Req) -> Result<Reply, Fault> {
         Some(ident) => Some(node_named(api, req, ident).await?.id),
         None => None,
     };
-    let filter = AllocationFilter { node, resource_class: q.text("resource_class"), state: q.text("state"), owner: q.text("owner") };
+    let owner = req.narrow.project().map(str::to_owned).or_else(|| q.text("owner"));
+    let filter = AllocationFilter { node, resource_class: q.text("resource_class"), state: q.text("state"), owner };
     let rows = api.store.allocation_list(&filter, &page).await?;
     listing::answer(req, &listing, "allocations", &[], &rows)
 }
 
-async fn of_path(api: &Api, req: &Req) -> Result<Allocation, Fault> {
+pub(crate) async fn of_path(api: &Api, req: &Req) -> Result<Allocation, Fault> {
     let ident = req.param(0);
     if parse_uuid(ident).is_none() && !is_loose_name(ident) {
         return Err(Fault::invalid("Expected the UUID or name of an allocation."));
@@ -163,8 +165,13 @@ pub(crate) async fn create(api: &Api, req: &Req) -> Result<Reply, Fault> {
     if named.is_none() && wish.resource_class.is_none() {
         return Err(Fault::invalid("\"resource_class\" is required unless \"node\" is given."));
     }
+    let project = own(req, &mut wish)?;
     for ident in texts(&body, "candidate_nodes")? {
-        wish.candidates.push(node_named(api, req, &ident).await?.id);
+        let node = node_named(api, req, &ident).await?;
+        if project.is_some() && node.spec.owner != project && node.spec.lessee != project {
+            return Err(Fault::invalid(no_such_node(&ident).detail));
+        }
+        wish.candidates.push(node.id);
     }
     let made = match named {
         None => {
@@ -174,6 +181,9 @@ pub(crate) async fn create(api: &Api, req: &Req) -> Result<Reply, Fault> {
         }
         Some(ident) => {
             let node = node_named(api, req, &ident).await?;
+            if !req.rights.may(Policy::NodeGet, Target::node(&node)) {
+                return Err(Fault::invalid(no_such_node(&ident).detail));
+            }
             if uuid.is_none()
                 && let Some(instance) = node.spec.instance_uuid
             {
@@ -188,6 +198,22 @@ pub(crate) async fn create(api: &Api, req: &Req) -> Result<Reply, Fault> {
         }
     };
     listing::created(req, &made)
+}
+
+/// Whose the allocation is: that of a caller of a project, who may name another only by a policy of its own. Gives the project whose
+/// nodes the caller is confined to.
+fn own(req: &Req, wish: &mut Allocation) -> Result<Option<String>, Fault> {
+    if !req.rights.enforced() || req.rights.caller.system_scope.is_some() {
+        return Ok(None);
+    }
+    let project = req.rights.caller.project_id.clone();
+    let confined = !req.rights.may(Policy::AllocationCreateRestricted, Target::default());
+    if wish.owner.is_none() {
+        wish.owner.clone_from(&project);
+    } else if confined && wish.owner != project {
+        req.rights.need(Policy::AllocationCreateRestricted, Target::default())?;
+    }
+    Ok(project.filter(|_| confined))
 }
 
 fn refuse_backfill(a: &Allocation, n: &Node) -> Result<(), Fault> {
@@ -245,6 +271,7 @@ pub(crate) async fn show_of_node(api: &Api, req: &Req) -> Result<Reply, Fault> {
     let node = node_named(api, req, req.param(0)).await?;
     let id = node.allocation.ok_or_else(|| none_of(&node))?;
     let one = api.store.allocation_get(&id.to_string()).await?;
+    req.rights.need(Policy::AllocationGet, Target::allocation(one.owner.as_deref()))?;
     Reply::ok(&View { one: &one, fields, look: Look::of(req) })
 }
 
@@ -252,5 +279,8 @@ pub(crate) async fn show_of_node(api: &Api, req: &Req) -> Result<Reply, Fault> {
 pub(crate) async fn delete_of_node(api: &Api, req: &Req) -> Result<Reply, Fault> {
     req.query.only(&[])?;
     let node = api.node_of_path(req).await?;
-    free(api, node.allocation.ok_or_else(|| none_of(&node))?, Some(node.id)).await
+    let id = node.allocation.ok_or_else(|| none_of(&node))?;
+    let one = api.store.allocation_get(&id.to_string()).await?;
+    req.rights.need(Policy::AllocationDelete, Target::allocation(one.owner.as_deref()))?;
+    free(api, id, Some(node.id)).await
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use bessemer_db::{DbError, VolumeDetail, VolumeSort};
+use bessemer_db::{DbError, VolumeDetail, VolumeFilter, VolumeSort};
 use bessemer_model::{
     Json, JsonMap,
     clock::Timestamp,
@@ -20,6 +20,7 @@ use crate::{
     links::Links,
     listing::{self, Listing, Look, PAGING, Page, Show, View, fields_of_one},
     patch::Patch,
+    policy::{Policy, Target as About, linked_node},
     query::{Shown, parse_uuid, shown},
     reply::Reply,
     request::{Api, Req},
@@ -66,6 +67,16 @@ pub(crate) trait Kind: VolumeDetail + PartialEq + Default {
     fn read(d: &Doc<'_>) -> Result<Self, Fault>;
     /// Writes them into a document.
     fn write(&self, m: &mut JsonMap);
+    /// Hides what only those see who may (`security.md` section 4).
+    fn redact(&mut self);
+}
+
+/// A row as the caller may see it.
+fn seen<D: Kind>(req: &Req, mut v: Volume<D>) -> Volume<D> {
+    if !req.rights.may(Policy::VolumeViewTargetProperties, About::default()) {
+        v.detail.redact();
+    }
+    v
 }
 
 fn required(d: &Doc<'_>, key: &str) -> Result<String, Fault> {
@@ -111,6 +122,7 @@ impl Kind for Connector {
         m.insert("type".into(), json!(self.kind));
         m.insert("connector_id".into(), json!(self.connector_id));
     }
+    fn redact(&mut self) {}
 }
 
 impl Kind for Target {
@@ -163,6 +175,10 @@ impl Kind for Target {
         m.insert("boot_index".into(), json!(self.boot_index));
         m.insert("properties".into(), Json::Object(self.properties.clone()));
     }
+    fn redact(&mut self) {
+        let why = "** Value redacted: Requires permission baremetal:volume:view_target_properties access. Permission denied. **";
+        self.properties = JsonMap::from_iter([("redacted_contents".to_owned(), json!(why))]);
+    }
 }
 
 impl<D: Kind> Show for Volume<D> {
@@ -209,7 +225,8 @@ fn wanted<D: Kind>(req: &Req) -> Result<Shown<D::Field>, Fault> {
 async fn collection<D: Kind>(api: &Api, req: &Req, shown: Shown<D::Field>, node: Option<NodeId>) -> Result<Reply, Fault> {
     let listing = Listing::read(api, req, shown, "id")?;
     let page = listing.page(req, D::sort)?;
-    let rows = api.store.volume_list::<D>(node, &page).await?;
+    let filter = VolumeFilter { node, project: req.narrow.project().map(str::to_owned) };
+    let rows: Vec<_> = api.store.volume_list::<D>(&filter, &page).await?.into_iter().map(|v| seen(req, v)).collect();
     let next = listing.next(req, D::PATH, &[], rows.len(), rows.last().map(|v| v.id));
     Reply::ok(&Page { key: <D as Kind>::KEY, rows: &rows, next, fields: listing.shown.set, look: Look::of(req) })
 }
@@ -243,8 +260,14 @@ pub(crate) async fn show<D: Kind>(api: &Api, req: &Req) -> Result<Reply, Fault> 
     req.query.only(&["fields"])?;
     let id = id_of(req.param(0))?;
     let fields = fields_of_one(req)?;
-    let volume = api.store.volume_get::<D>(id).await?;
+    let volume = seen(req, api.store.volume_get::<D>(id).await?);
     Reply::ok(&View { one: &volume, fields, look: Look::of(req) })
+}
+
+/// The node of what the path names, for asking the policies.
+pub(crate) async fn node_of_path<D: Kind>(api: &Api, req: &Req) -> Result<Node, Fault> {
+    let volume = api.store.volume_get::<D>(id_of(req.param(0))?).await?;
+    Ok(api.store.node_get(volume.node).await?)
 }
 
 /// A request for one below a node: these are found at `/v1/volume` only.
@@ -272,7 +295,7 @@ pub(crate) async fn create<D: Kind>(api: &Api, req: &Req) -> Result<Reply, Fault
     let (detail, extra) = (D::read(&d)?, d.object("extra")?);
     let node = owner(api, &body).await?.id;
     let volume = Volume { id, seq: 0, revision: 0, created_at: Timestamp(0), updated_at: None, node, extra, detail };
-    listing::created(req, &api.store.volume_create(volume).await?)
+    listing::created(req, &seen(req, api.store.volume_create(volume).await?))
 }
 
 /// `PATCH /v1/volume/…/{uuid}`.
@@ -289,17 +312,21 @@ pub(crate) async fn patch<D: Kind>(api: &Api, req: &Req) -> Result<Reply, Fault>
         patch.apply(&mut doc)?;
         let d = Doc(&doc);
         // Who removes the node leaves it as it is.
-        let node = if patch.assigns("node_uuid") { owner(api, &doc).await? } else { api.store.node_get(old.node).await? };
+        let mut node = api.store.node_get(old.node).await?;
+        if patch.assigns("node_uuid") {
+            let wanted = d.uuid("node_uuid")?.ok_or_else(|| Fault::invalid("\"node_uuid\" must be the UUID of a node."))?;
+            node = linked_node(api, req, "node_uuid", &wanted.to_string(), node.spec.owner.as_deref()).await?;
+        }
         let new = Volume { detail: D::read(&d)?, extra: d.object("extra")?, node: node.id, ..old.clone() };
         if node.status.power_state != Some(PowerState::Off) {
             return Err(still_on(&node, "updated"));
         }
         if new == old {
-            return listing::whole(req, &old);
+            return listing::whole(req, &seen(req, old));
         }
         match api.store.volume_update(new).await {
             Err(DbError::RevisionLost { .. }) => {}
-            done => return listing::whole(req, &done?),
+            done => return listing::whole(req, &seen(req, done?)),
         }
     }
     Err(Fault::new(FaultKind::NodeLocked, format!("{} {id} is being changed by others all the time; repeat the request.", D::PATH)))
