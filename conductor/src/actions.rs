@@ -2,7 +2,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use bessemer_db::{DbError, WorkBegin};
+use bessemer_db::{DbError, Queue, WorkBegin};
 use bessemer_model::{
     fault::{Fault, FaultKind},
     flow::Flow,
@@ -11,10 +11,11 @@ use bessemer_model::{
     state::{ProvisionState, StateClass},
 };
 
-use crate::core::Core;
+use crate::{
+    core::Core,
+    verbs::{PATIENCE, doing, locked},
+};
 
-/// How long a request waits for a short task to let go of the node before it is refused.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -26,24 +27,20 @@ pub(crate) struct Action {
     pub change: NodeChange,
 }
 
-fn locked(core: &Core, node: &Node) -> Fault {
-    let host = node.reservation.clone().unwrap_or_else(|| core.config.host.clone());
-    let text = format!("Node {} is locked by host {host}, please retry after the current operation is completed.", node.id);
-    Fault::new(FaultKind::NodeLocked, text)
-}
-
 /// Persists what `prepare` makes of the node; nothing when it makes nothing of it. Other short work is waited for.
 ///
 /// # Errors
 /// What `prepare` says; `NodeLocked` while a provision flow works on the node, or when other short work does not end.
 pub(crate) async fn begin(core: &Arc<Core>, id: NodeId, prepare: impl Fn(&Node) -> Result<Option<Action>, Fault>) -> Result<(), Fault> {
     let started = tokio::time::Instant::now();
+    // Whoever cannot begin at once stands in line, so that nobody's time runs out while others come and go.
+    let mut turn = None;
     loop {
         let node = core.store.node_get_with_secrets(id).await?;
         let Some(action) = prepare(&node)? else { return Ok(()) };
         let state = node.status.provision_state;
         if state.class() == StateClass::Working && state != ProvisionState::Verifying {
-            return Err(Fault::new(FaultKind::NodeLocked, format!("node {id} is busy: it is {state}; wait for that to end")));
+            return Err(locked(core, &node, &doing(&node)));
         }
         let mut work = WorkBegin::new(id, None, action.change);
         work.flow = Some(action.flow);
@@ -53,34 +50,53 @@ pub(crate) async fn begin(core: &Arc<Core>, id: NodeId, prepare: impl Fn(&Node) 
                 return Ok(());
             }
             // Other work of this sort runs: it is short, so this one waits for it instead of making the client try again.
-            Err(DbError::FlowExists { .. } | DbError::Locked { .. }) if started.elapsed() < PATIENCE => tokio::time::sleep(LOOK).await,
-            Err(DbError::FlowExists { .. }) => return Err(locked(core, &node)),
+            Err(e @ (DbError::FlowExists { .. } | DbError::Locked { .. })) => {
+                let left = PATIENCE.saturating_sub(started.elapsed());
+                if left.is_zero() {
+                    return Err(locked(core, &node, &e.to_string()));
+                }
+                if turn.is_none() {
+                    turn = core.store.turn(id, Queue::Work, left).await;
+                } else {
+                    tokio::time::sleep(LOOK).await;
+                }
+            }
             Err(e) => return Err(e.into()),
         }
     }
 }
 
-/// Does `work` while nothing else may happen to the node. It runs to its end also when the client goes away.
+/// Does `work` while nothing else may happen to the node; `purpose` is told to those who find it held. It runs to its end also when the client goes away.
 ///
 /// # Errors
 /// What `work` says; `NodeLocked` when the node is not let go of in time.
-pub(crate) async fn exclusively<T, F, W>(core: &Arc<Core>, id: NodeId, work: F) -> Result<T, Fault>
+pub(crate) async fn exclusively<T, F, W>(core: &Arc<Core>, id: NodeId, purpose: &str, work: F) -> Result<T, Fault>
 where
     T: Send + 'static,
     F: FnOnce(Arc<Core>, Node) -> W + Send + 'static,
     W: Future<Output = Result<T, Fault>> + Send,
 {
     let started = tokio::time::Instant::now();
+    let mut turn = None;
     let claim = loop {
-        if let Some(claim) = core.store.claim_take(id, core.epoch(), &core.config.host, core.now()).await? {
+        if let Some(claim) = core.store.claim_take(id, core.epoch(), &core.config.host, core.now(), purpose).await? {
             break claim;
         }
         let node = core.store.node_get(id).await?;
         let state = node.status.provision_state;
-        if started.elapsed() > PATIENCE || (state.class() == StateClass::Working && state != ProvisionState::Verifying) {
-            return Err(locked(core, &node));
+        if state.class() == StateClass::Working && state != ProvisionState::Verifying {
+            return Err(locked(core, &node, &doing(&node)));
         }
-        tokio::time::sleep(LOOK).await;
+        let left = PATIENCE.saturating_sub(started.elapsed());
+        if left.is_zero() {
+            core.store.claim_refuse_held(id).await?;
+            return Err(locked(core, &node, "it was held again and again by short tasks"));
+        }
+        if turn.is_none() {
+            turn = core.store.turn(id, Queue::Work, left).await;
+        } else {
+            tokio::time::sleep(LOOK).await;
+        }
     };
     let core = Arc::clone(core);
     let task = tokio::spawn(async move {

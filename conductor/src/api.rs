@@ -80,8 +80,12 @@ impl ConductorApi for LocalConductor {
         if node.status.provision_state == ProvisionState::Adopting {
             return Ok(());
         }
-        let mode = crate::exec::boot_mode(&self.0, &node);
-        Ok(management.set_boot_device(&DriverCx { node: &node, deadline: DEADLINE }, wanted, persistent, mode).await?)
+        actions::exclusively(&self.0, node.id, "setting the boot device", async move |core, node| {
+            let mode = crate::exec::boot_mode(&core, &node);
+            let management = core.registry.management(&node)?;
+            Ok(management.set_boot_device(&DriverCx { node: &node, deadline: DEADLINE }, wanted, persistent, mode).await?)
+        })
+        .await
     }
 
     async fn supported_boot_devices(&self, node: NodeId) -> Result<Vec<String>, Fault> {
@@ -94,19 +98,24 @@ impl ConductorApi for LocalConductor {
         let Some(mode) = BootMode::parse(mode) else {
             return Err(Fault::invalid(format!("boot mode '{mode}' is unknown; use bios or uefi")));
         };
-        let management = self.0.registry.management(&node)?;
-        Ok(management.set_boot_mode(&DriverCx { node: &node, deadline: DEADLINE }, mode).await?)
+        actions::exclusively(&self.0, node.id, "setting the boot mode", async move |core, node| {
+            Ok(core.registry.management(&node)?.set_boot_mode(&DriverCx { node: &node, deadline: DEADLINE }, mode).await?)
+        })
+        .await
     }
 
     async fn set_secure_boot(&self, node: NodeId, on: bool) -> Result<(), Fault> {
-        let node = self.node(node).await?;
-        let management = self.0.registry.management(&node)?;
-        Ok(management.set_secure_boot(&DriverCx { node: &node, deadline: DEADLINE }, on).await?)
+        actions::exclusively(&self.0, node, "setting secure boot", async move |core, node| {
+            Ok(core.registry.management(&node)?.set_secure_boot(&DriverCx { node: &node, deadline: DEADLINE }, on).await?)
+        })
+        .await
     }
 
     async fn inject_nmi(&self, node: NodeId) -> Result<(), Fault> {
-        let node = self.node(node).await?;
-        Ok(self.0.registry.management(&node)?.inject_nmi(&DriverCx { node: &node, deadline: DEADLINE }).await?)
+        actions::exclusively(&self.0, node, "an NMI", async move |core, node| {
+            Ok(core.registry.management(&node)?.inject_nmi(&DriverCx { node: &node, deadline: DEADLINE }).await?)
+        })
+        .await
     }
 
     async fn lookup(&self, query: LookupQuery) -> Result<LookupAnswer, Fault> {

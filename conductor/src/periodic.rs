@@ -89,7 +89,7 @@ async fn sync_one(core: &Arc<Core>, id: NodeId, failures: &Failures) {
     }
     // Drive the hardware back to what the record says.
     let change = if node.status.power_state == Some(PowerState::On) { PowerChange::On } else { PowerChange::Off };
-    let Ok(Some(claim)) = core.store.claim_take(id, core.epoch(), &core.config.host, core.now()).await else { return };
+    let Ok(Some(claim)) = core.store.claim_take(id, core.epoch(), &core.config.host, core.now(), "power sync").await else { return };
     let result = power.set(&cx, change, core.config.power_state_change_timeout).await;
     let _ = core.store.claim_release(&claim).await;
     core.hint(id);
@@ -120,7 +120,7 @@ async fn count_failure(core: &Arc<Core>, node: &Node, failures: &Failures, why: 
 }
 
 async fn write(core: &Arc<Core>, node: &Node, change: NodeChange, spec: Option<bessemer_model::node::NodeSpec>) {
-    let Ok(Some(claim)) = core.store.claim_take(node.id, core.epoch(), &core.config.host, core.now()).await else { return };
+    let Ok(Some(claim)) = core.store.claim_take(node.id, core.epoch(), &core.config.host, core.now(), "power sync").await else { return };
     let commit = Commit { change, spec: spec.map(|s| (node.revision, s)), agent: Write::Keep, release: true, ..Default::default() };
     if let Err(e) = core.store.claim_commit(&claim, commit).await {
         tracing::info!(node = %node.id, error = %e, "power sync left the node to somebody else");

@@ -99,14 +99,14 @@ pub async fn run_node(core: Arc<Core>, node: NodeId) -> bool {
 }
 
 async fn run_claimed(core: &Arc<Core>, node: NodeId) -> Result<bool, TaskError> {
-    let mut due = false;
+    let mut due = None;
     for lane in LANES {
-        due |= core.store.flow_get(node, lane).await?.is_some_and(|f| is_due(&f, core.now()));
+        let flow = core.store.flow_get(node, lane).await?.filter(|f| is_due(f, core.now()));
+        due = due.or(flow.map(|f| f.flow.kind));
     }
-    if !due {
-        return Ok(false);
-    }
-    let Some(claim) = core.store.claim_take(node, core.epoch(), &core.config.host, core.now()).await? else { return Ok(false) };
+    let Some(kind) = due else { return Ok(false) };
+    let taken = core.store.claim_take(node, core.epoch(), &core.config.host, core.now(), kind.as_str()).await?;
+    let Some(claim) = taken else { return Ok(false) };
     for lane in LANES {
         // The flow first: a wake-up after this reading moves its counter, and the commit notices.
         let Some(stored) = core.store.flow_get(node, lane).await? else { continue };

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bessemer_db::{DbError, NodeFilter, WorkBegin};
+use bessemer_db::{DbError, NodeFilter, Queue, WorkBegin};
 use bessemer_model::{
     Json,
     event::OutboxEvent,
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// How long a request waits for a short task to let go of the node before it is refused.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a verb leads to.
 struct Plan {
@@ -47,6 +47,7 @@ impl Plan {
 /// See [`bessemer_rpc::ConductorApi::provision`].
 pub async fn provision(core: &Arc<Core>, cx: &RequestCx, id: NodeId, request: &ProvisionRequest) -> Result<(), Fault> {
     let started = tokio::time::Instant::now();
+    let mut turn = None;
     loop {
         let node = core.store.node_get_with_secrets(id).await?;
         match attempt(core, cx, &node, request).await {
@@ -56,10 +57,15 @@ pub async fn provision(core: &Arc<Core>, cx: &RequestCx, id: NodeId, request: &P
                 return Ok(());
             }
             Err(Attempt::Wait(refusal)) => {
-                if started.elapsed() > PATIENCE {
+                let left = PATIENCE.saturating_sub(started.elapsed());
+                if left.is_zero() {
                     return Err(refusal);
                 }
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                if turn.is_none() {
+                    turn = core.store.turn(id, Queue::Work, left).await;
+                } else {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
             }
         }
     }
@@ -138,7 +144,7 @@ fn allowed(state: ProvisionState, on: Event) -> Option<&'static transition::Tran
     transition::next(state, on).ok()
 }
 
-fn locked(core: &Core, node: &Node, why: &str) -> Fault {
+pub(crate) fn locked(core: &Core, node: &Node, why: &str) -> Fault {
     let holder = node.reservation.clone().unwrap_or_else(|| core.config.host.clone());
     Fault::new(
         FaultKind::NodeLocked,
@@ -151,8 +157,7 @@ fn refuse(core: &Core, node: &Node, verb: Verb) -> Attempt {
     let state = node.status.provision_state;
     let working = state.class() == StateClass::Working;
     if working || node.reservation.is_some() {
-        let since = node.status.provision_updated_at.map(|t| format!(" since {t}")).unwrap_or_default();
-        let f = locked(core, node, &format!("it is {state}{since}"));
+        let f = locked(core, node, &doing(node));
         // Short internal work (verification, power sync) is waited for; a real conflict is not.
         return if state == ProvisionState::Verifying || !working { Attempt::Wait(f) } else { Attempt::Fault(f) };
     }
@@ -164,6 +169,12 @@ fn refuse(core: &Core, node: &Node, verb: Verb) -> Attempt {
             node.id
         ),
     ))
+}
+
+/// What a node is doing, for those who find it busy.
+pub(crate) fn doing(node: &Node) -> String {
+    let since = node.status.provision_updated_at.map(|t| format!(" since {}", t.to_wire())).unwrap_or_default();
+    format!("it is {}{since}", node.status.provision_state)
 }
 
 fn no_maintenance(node: &Node, verb: Verb) -> Result<(), Fault> {

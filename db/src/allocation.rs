@@ -19,9 +19,9 @@ use crate::{
     error::{DbError, Entity, Result, Unique},
     node::{node_locked, spec_write},
     page::{Key, Listing},
+    request_types::{AllocationClaim, AllocationFilter, AllocationPage, AllocationSort},
     seal::SealKey,
     store::Store,
-    types::{AllocationClaim, AllocationFilter, AllocationPage, AllocationSort},
 };
 
 macro_rules! select {

@@ -6,7 +6,7 @@ use bessemer_model::{clock::Timestamp, conductor::Claim, ids::NodeId, port::Port
 use crate::{
     agent, boot_plan,
     engine::{
-        Build, Conn, Sql,
+        Build, Cols, Conn, Sql,
         sql::{args, judged, statements},
     },
     error::{DbError, Entity, Result},
@@ -24,7 +24,8 @@ use crate::{
 statements! {
     // Takes what is free or whose holder's lease is over or superseded, for a conductor whose own lease is not.
     TAKE = judged!(
-        "UPDATE nodes AS n SET task_epoch = $2, task_host = $3, conductor_affinity = $3, fence = fence + 1 WHERE id = $1 \
+        "UPDATE nodes AS n SET task_epoch = $2, task_host = $3, conductor_affinity = $3, fence = fence + 1, task_since = $4, \
+         task_purpose = $5 WHERE id = $1 \
          AND (task_epoch IS NULL OR NOT EXISTS (SELECT 1 FROM conductors c WHERE c.hostname = n.task_host AND c.epoch = n.task_epoch \
          AND c.expires_at > " now "$4" ")) \
          AND EXISTS (SELECT 1 FROM conductors c WHERE c.hostname = $3 AND c.epoch = $2 AND c.expires_at > " now "$4" ") \
@@ -37,7 +38,7 @@ statements! {
     );
     RELEASE = Sql::same("UPDATE nodes SET task_epoch = NULL, task_host = NULL WHERE id = $1 AND fence = $2 AND task_epoch = $3");
     HELD = judged!(
-        "SELECT n.task_host FROM nodes n JOIN conductors c ON c.hostname = n.task_host AND c.epoch = n.task_epoch \
+        "SELECT n.task_host, n.task_purpose, n.task_since FROM nodes n JOIN conductors c ON c.hostname = n.task_host AND c.epoch = n.task_epoch \
          WHERE n.id = $1 AND c.expires_at > " now "$2" ""
     );
     NEXT_WAKE = Sql::same("SELECT min(wake_at) FROM flows WHERE wake_at IS NOT NULL");
@@ -52,36 +53,49 @@ pub(crate) fn push_held(b: &mut Build, now: Timestamp) {
 /// [`DbError::Locked`] while a living conductor holds the node.
 pub(crate) async fn refuse_held(c: &mut Conn, node: NodeId, now: Timestamp) -> Result<()> {
     match c.row(HELD, args![node, now]).await? {
-        Some(r) => Err(DbError::Locked { node: node.to_string(), host: r.cols().text()? }),
+        Some(r) => Err(locked(node, &mut r.cols())?),
         None => Ok(()),
     }
 }
 
 /// Why a guarded write of a node found no row.
 pub(crate) async fn diagnose(c: &mut Conn, node: NodeId, expect: Option<ProvisionState>) -> Result<DbError> {
-    let mut b = Build::new(c.engine(), "SELECT provision_state, task_host FROM nodes WHERE id = ");
+    let mut b = Build::new(c.engine(), "SELECT provision_state, task_host, task_purpose, task_since FROM nodes WHERE id = ");
     b.bind(node);
     let Some(row) = c.row_built(b).await? else {
         return Ok(DbError::not_found(Entity::Node, node));
     };
     let cols = &mut row.cols();
     let state = cols.named("provision_state", ProvisionState::parse)?;
-    let node = node.to_string();
     if expect.is_some_and(|e| e != state) {
-        return Ok(DbError::StateChanged { node, state: Some(state) });
+        return Ok(DbError::StateChanged { node: node.to_string(), state: Some(state) });
     }
-    Ok(DbError::Locked { node, host: cols.opt_text()?.unwrap_or_default() })
+    locked(node, cols)
+}
+
+/// [`DbError::Locked`] from host, purpose and time of the holder.
+fn locked(node: NodeId, c: &mut Cols<'_>) -> Result<DbError> {
+    Ok(DbError::Locked { node: node.to_string(), host: c.opt_text()?.unwrap_or_default(), purpose: c.opt_text()?, since: c.opt_time()? })
 }
 
 impl Store {
     /// Takes a node for the conductor `host` in its `epoch`. `None` when a living conductor (this one too) holds it, when the own lease
-    /// is over, or without that node.
+    /// is over, or without that node. `purpose` is told to those who find the node held.
     ///
     /// # Errors
     /// Of the database only.
-    pub async fn claim_take(&self, node: NodeId, epoch: i64, host: &str, now: Timestamp) -> Result<Option<Claim>> {
-        let row = self.execute_returning(TAKE, args![node, epoch, host, now]).await?;
+    pub async fn claim_take(&self, node: NodeId, epoch: i64, host: &str, now: Timestamp, purpose: &str) -> Result<Option<Claim>> {
+        let row = self.execute_returning(TAKE, args![node, epoch, host, now, purpose]).await?;
         row.map(|r| Ok(Claim { node, epoch, fence: r.cols().int()? })).transpose()
+    }
+
+    /// Whether nobody holds the node.
+    ///
+    /// # Errors
+    /// [`DbError::Locked`], which tells who does, since when and for what.
+    pub async fn claim_refuse_held(&self, node: NodeId) -> Result<()> {
+        let now = self.now();
+        self.read(move |c| Box::pin(refuse_held(c, node, now))).await
     }
 
     /// Nodes that have a flow to look at and no living holder, longest due first, each once.
@@ -162,7 +176,7 @@ async fn write_commit(c: &mut Conn, key: &SealKey, now: Timestamp, claim: &Claim
     if let Some(f) = next_flow
         && !flow_row::insert(c, &f).await?
     {
-        return Err(DbError::FlowExists { node: node.to_string() });
+        return Err(flow_row::busy(c, &f).await?);
     }
     agent::write(c, node, said).await?;
     if clear_token {

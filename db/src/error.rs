@@ -1,7 +1,9 @@
 //! What can go wrong in the store. Texts never hold a value of a row beyond names, ids and addresses.
 
 use bessemer_model::{
+    clock::Timestamp,
     fault::{Fault, FaultKind},
+    flow::FlowKind,
     state::ProvisionState,
 };
 
@@ -129,18 +131,24 @@ pub enum DbError {
         state: Option<ProvisionState>,
     },
     /// The node has a flow of that lane already.
-    #[error("node {node} is busy: another operation has not ended yet; wait for it or abort it")]
+    #[error("node {node} is busy{}: that operation has not ended yet; wait for it or abort it", occupied(with))]
     FlowExists {
         /// The node.
         node: String,
+        /// What it is doing, and since when.
+        with: Option<(FlowKind, Timestamp)>,
     },
     /// A living conductor runs a step on the node.
-    #[error("Node {node} is locked by host {host}, please retry after the current operation is completed.")]
+    #[error("Node {node} is locked by host {host}{}, please retry after the current operation is completed.", held(purpose.as_deref(), *since))]
     Locked {
         /// The node.
         node: String,
         /// The holder's host.
         host: String,
+        /// What for.
+        purpose: Option<String>,
+        /// Since when.
+        since: Option<Timestamp>,
     },
     /// A text that no database takes (a NUL character).
     #[error("text with a NUL character cannot be stored")]
@@ -190,6 +198,15 @@ pub enum DbError {
     /// Anything else that the database refused.
     #[error("the database refused a statement")]
     Other(#[source] Box<sqlx::Error>),
+}
+
+fn held(purpose: Option<&str>, since: Option<Timestamp>) -> String {
+    let since = since.map(|t| format!(" since {}", t.to_wire())).unwrap_or_default();
+    format!("{}{since}", purpose.map(|p| format!(" for {p}")).unwrap_or_default())
+}
+
+fn occupied(with: &Option<(FlowKind, Timestamp)>) -> String {
+    with.map(|(kind, since)| format!(" with {} since {}", kind.as_str(), since.to_wire())).unwrap_or_default()
 }
 
 /// Result of the store's methods.

@@ -76,6 +76,7 @@ statements! {
          WHERE node = $1 AND lane = $2 AND id = $3 RETURNING wakes",
     );
     DELETE = Sql::same("DELETE FROM flows WHERE node = $1 AND lane = $2");
+    OF_LANE = Sql::same("SELECT kind, created_at FROM flows WHERE node = $1 AND lane = $2");
 }
 
 /// Stores a new flow; false when the lane is taken.
@@ -105,4 +106,16 @@ pub(crate) async fn progress(c: &mut Conn, f: &Flow, seen: i64) -> Result<bool> 
 
 pub(crate) async fn delete(c: &mut Conn, node: NodeId, lane: Lane) -> Result<()> {
     c.execute(DELETE, args![node, lane.as_str()]).await.map(drop)
+}
+
+/// [`DbError::FlowExists`] for a flow that found its lane taken.
+pub(crate) async fn busy(c: &mut Conn, f: &Flow) -> Result<DbError> {
+    let with = match c.row(OF_LANE, args![f.node, f.kind.lane().as_str()]).await? {
+        Some(r) => {
+            let cols = &mut r.cols();
+            Some((cols.named("flow kind", FlowKind::parse)?, cols.time()?))
+        }
+        None => None,
+    };
+    Ok(DbError::FlowExists { node: f.node.to_string(), with })
 }

@@ -26,12 +26,14 @@ mod node_row;
 mod open;
 mod page;
 mod port;
+mod request_types;
 mod seal;
 mod secret;
 #[cfg(test)]
 mod statements;
 mod store;
 pub mod testing;
+mod turn;
 mod types;
 mod volume;
 mod work;
@@ -39,8 +41,10 @@ mod work;
 pub use crash::{CommitAction, CommitHook, CommitPoint};
 pub use error::{DbError, Entity, Result, Unique};
 pub use open::{OpenOptions, Synchronous};
+pub use request_types::*;
 pub use seal::SealKey;
 pub use store::Store;
+pub use turn::{Queue, Turn};
 pub use types::*;
 pub use volume::VolumeDetail;
 

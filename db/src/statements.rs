@@ -7,6 +7,7 @@ use bessemer_model::volume::{Connector, Target};
 use crate::{
     engine::{Conn, Sql},
     open::OpenOptions,
+    request_types::*,
     seal::SealKey,
     store::Store,
     types::*,

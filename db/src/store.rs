@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use bessemer_model::clock::Timestamp;
+use bessemer_model::{clock::Timestamp, ids::NodeId};
 use sqlx::{
     ConnectOptions as _, PgPool, SqlitePool,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -29,6 +29,7 @@ use crate::{
     migrate::migrator,
     open::{OpenOptions, Synchronous},
     seal::SealKey,
+    turn::{Queue, Turn, Turns},
 };
 
 /// How long a statement may wait for a lock, a connection or a place in the queue before the caller hears "not available".
@@ -52,6 +53,7 @@ struct Inner {
     backend: Backend,
     options: OpenOptions,
     fate: Arc<Fate>,
+    turns: Arc<Turns>,
 }
 
 enum Backend {
@@ -117,7 +119,7 @@ impl Store {
         } else {
             return Err(DbError::Url(url.split(':').next().unwrap_or_default().to_owned()));
         };
-        Ok(Self { inner: Arc::new(Inner { backend, options, fate }) })
+        Ok(Self { inner: Arc::new(Inner { backend, options, fate, turns: Arc::default() }) })
     }
 
     /// Brings the database to this program's schema.
@@ -170,6 +172,11 @@ impl Store {
             Backend::Sqlite { readers: None, .. } => {}
             Backend::Postgres(p) => p.close().await,
         }
+    }
+
+    /// Waits in line with the other requests of this process for a turn at a node; `None` when it did not come within `patience`.
+    pub async fn turn(&self, node: NodeId, queue: Queue, patience: Duration) -> Option<Turn> {
+        self.inner.turns.wait(node, queue, patience).await
     }
 
     pub(crate) fn engine(&self) -> Engine {

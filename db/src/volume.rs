@@ -16,9 +16,9 @@ use crate::{
     },
     error::{DbError, Entity, Result, Unique},
     page::{Key, Listing},
+    request_types::{VolumeFilter, VolumePage, VolumeSort},
     seal::SealKey,
     store::Store,
-    types::{VolumeFilter, VolumePage, VolumeSort},
 };
 
 macro_rules! select {

@@ -5,7 +5,7 @@ use bessemer_model::{flow::Lane, ids::NodeId, state::ProvisionState};
 use crate::{
     claim::{diagnose, push_held},
     engine::Build,
-    error::{DbError, Result},
+    error::Result,
     event, flow, flow_row, history,
     node::spec_write,
     node_row::push_change,
@@ -17,8 +17,8 @@ impl Store {
     /// Takes on a verb. On return everything is durable; nothing is stored when it fails.
     ///
     /// # Errors
-    /// [`DbError::StateChanged`] when the node left the expected state, [`DbError::FlowExists`] when the lane is taken and `replace` is
-    /// off, [`DbError::Locked`] when it is on and a living conductor holds the node, [`DbError::RevisionLost`], [`DbError::NotFound`].
+    /// [`crate::DbError::StateChanged`] when the node left the expected state, [`crate::DbError::FlowExists`] when the lane is taken and `replace` is
+    /// off, [`crate::DbError::Locked`] when it is on and a living conductor holds the node, [`crate::DbError::RevisionLost`], [`crate::DbError::NotFound`].
     pub async fn work_begin(&self, work: WorkBegin) -> Result<()> {
         let (key, now) = (self.key(), self.now());
         self.write(move |c| {
@@ -47,7 +47,7 @@ impl Store {
                 if let Some(f) = new
                     && !flow_row::insert(c, &f).await?
                 {
-                    return Err(DbError::FlowExists { node: node.to_string() });
+                    return Err(flow_row::busy(c, &f).await?);
                 }
                 flow::log_all(c, &log).await?;
                 history::add_all(c, &entries).await?;

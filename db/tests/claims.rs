@@ -25,7 +25,7 @@ async fn conductor(s: &Store, db: &Database, host: &str) -> i64 {
 }
 
 async fn take(s: &Store, db: &Database, node: NodeId, host: &str, epoch: i64) -> Option<Claim> {
-    s.claim_take(node, epoch, host, db.clock.now()).await.unwrap()
+    s.claim_take(node, epoch, host, db.clock.now(), "a test").await.unwrap()
 }
 
 fn power(p: PowerState) -> NodeChange {
@@ -58,7 +58,7 @@ on_both! {
                 let (s, now) = (if i % 2 == 0 { s.clone() } else { other.clone() }, db.clock.now());
                 racers.spawn(async move {
                     let (host, epoch) = if i % 2 == 0 { ("a", a) } else { ("b", b) };
-                    s.claim_take(id, epoch, host, now).await.unwrap()
+                    s.claim_take(id, epoch, host, now, "a test").await.unwrap()
                 });
             }
             let won: Vec<Claim> = racers.join_all().await.into_iter().flatten().collect();
@@ -162,6 +162,8 @@ on_both! {
         let held = take(&s, &db, id, "a", a).await.unwrap();
         let e = s.work_begin(again(ProvisionState::Cleaning, true)).await.unwrap_err();
         assert!(matches!(&e, DbError::Locked { host, .. } if host == "a"), "{e:?}");
+        let text = e.to_string();
+        assert!(text.contains("host a for a test since 20"), "{text}");
         s.conductor_expire("a", a).await.unwrap();
         s.work_begin(again(ProvisionState::Cleaning, true)).await.unwrap();
         assert_eq!(s.flow_get(id, Lane::Provision).await.unwrap().unwrap().flow.kind, FlowKind::Abort);

@@ -73,12 +73,12 @@ impl DeviceApi for LocalConductor {
 
     async fn attach_vif(&self, node: NodeId, vif: &VifRequest) -> Result<(), Fault> {
         let vif = vif.clone();
-        actions::exclusively(&self.0, node, async move |core, node| vif::attach(&core, &node, &vif).await).await
+        actions::exclusively(&self.0, node, "attaching a network interface", async move |core, node| vif::attach(&core, &node, &vif).await).await
     }
 
     async fn detach_vif(&self, node: NodeId, vif: &str) -> Result<(), Fault> {
         let vif = vif.to_owned();
-        actions::exclusively(&self.0, node, async move |core, node| vif::detach(&core, &node, &vif).await).await
+        actions::exclusively(&self.0, node, "detaching a network interface", async move |core, node| vif::detach(&core, &node, &vif).await).await
     }
 
     async fn console(&self, node: NodeId) -> Result<Json, Fault> {
@@ -122,7 +122,7 @@ impl DeviceApi for LocalConductor {
         let wanted = IndicatorState::parse(state)
             .ok_or_else(|| Fault::invalid(format!("Invalid indicator state \"{state}\": use off, on, blinking or unknown.")))?;
         let (component, name) = (component.to_owned(), name.to_owned());
-        actions::exclusively(&self.0, node, async move |core, node| {
+        actions::exclusively(&self.0, node, "setting an indicator", async move |core, node| {
             let management = core.registry.management(&node)?;
             management.validate(&node)?;
             Ok(management.set_indicator(&cx(&node), &component, &name, wanted).await?)

@@ -67,7 +67,7 @@ pub(super) async fn call(me: &LocalConductor, id: NodeId, call: VendorCall) -> R
     if !method.exclusive {
         return Ok(VendorAnswer::Done(vendor.call(&cx(&node), method, &call.args).await?));
     }
-    actions::exclusively(core, id, async move |core, node| {
+    actions::exclusively(core, id, "a vendor method", async move |core, node| {
         // Looked up again: the node may be another one by now.
         let (vendor, method) = checked(&core, &node, &call)?;
         Ok(VendorAnswer::Done(vendor.call(&cx(&node), method, &call.args).await?))

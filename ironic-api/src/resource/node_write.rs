@@ -1,6 +1,8 @@
 //! Creating, patching and deleting nodes, and maintenance: writes of the owner's columns under their revision.
 
-use bessemer_db::{DbError, NodeNew};
+use std::time::{Duration, Instant};
+
+use bessemer_db::{DbError, NodeNew, Queue};
 use bessemer_model::{
     Json, JsonMap,
     fault::{Fault, FaultKind},
@@ -24,8 +26,10 @@ use crate::{
     version::{Behaviour, fields::NodeField},
 };
 
-/// How often a write is tried again after somebody else wrote the same node.
-const ATTEMPTS: u32 = 8;
+/// How long a request waits for others that write the same node before it is refused.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Pause before a write is tried again after another process wrote the same node.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// The id of a parent named by UUID or name, for a node of this owner.
 async fn parent(api: &Api, req: &Req, draft: &Draft, owner: Option<&str>) -> Result<Option<NodeId>, Fault> {
@@ -122,11 +126,14 @@ pub(crate) async fn patch(api: &Api, req: &Req) -> Result<Reply, Fault> {
     }
     let mut node = api.node_of_path(req).await?;
     let id = node.id;
-    for _ in 0..ATTEMPTS {
+    let until = Instant::now() + PATIENCE;
+    // Requests of this process stand in line; those of others, and conductors, are noticed by the revision.
+    let _turn = api.store.turn(id, Queue::Spec, PATIENCE).await.ok_or_else(|| busy(id))?;
+    loop {
         let spec = patched(api, req, &patch, reset == Some(true), &node).await?;
         let done = api.store.node_update_spec(id, node.revision, spec, Some(node.status.provision_state)).await;
         match done {
-            Err(DbError::RevisionLost { .. } | DbError::StateChanged { .. }) => node = api.store.node_get(id).await?,
+            Err(DbError::RevisionLost { .. } | DbError::StateChanged { .. }) => node = again(api, id, until).await?,
             Err(e) => return Err(e.into()),
             Ok(_) => {
                 api.conductor.node_changed(id);
@@ -135,11 +142,20 @@ pub(crate) async fn patch(api: &Api, req: &Req) -> Result<Reply, Fault> {
             }
         }
     }
-    Err(busy(id))
 }
 
 fn busy(id: NodeId) -> Fault {
-    Fault::new(FaultKind::NodeLocked, format!("Node {id} is being changed by others all the time; repeat the request."))
+    let text = format!("Node {id} was changed by others all the {} seconds that this request waited; repeat it.", PATIENCE.as_secs());
+    Fault::new(FaultKind::NodeLocked, text)
+}
+
+/// The node after somebody else wrote it, for another try.
+async fn again(api: &Api, id: NodeId, until: Instant) -> Result<Node, Fault> {
+    if Instant::now() >= until {
+        return Err(busy(id));
+    }
+    tokio::time::sleep(PAUSE).await;
+    Ok(api.store.node_get(id).await?)
 }
 
 /// What the patch makes of the owner's columns of this node.
@@ -185,7 +201,17 @@ pub(crate) async fn delete(api: &Api, req: &Req) -> Result<Reply, Fault> {
     req.query.only(&[])?;
     let node = api.node_of_path(req).await?;
     node_rules::check_delete(&node, api.config.allow_deleting_available_nodes)?;
-    api.store.node_delete(node.id).await?;
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match api.store.node_delete(node.id).await {
+            // A short task holds it: what it holds it for may also change whether it may go.
+            Err(DbError::Locked { .. }) if Instant::now() < until => {
+                let node = again(api, node.id, until).await?;
+                node_rules::check_delete(&node, api.config.allow_deleting_available_nodes)?;
+            }
+            done => break done?,
+        }
+    }
     api.conductor.node_changed(node.id);
     Ok(Reply::no_content())
 }
@@ -193,7 +219,9 @@ pub(crate) async fn delete(api: &Api, req: &Req) -> Result<Reply, Fault> {
 /// Changes the owner's columns in any state, again and again until nobody else wrote meanwhile.
 pub(crate) async fn rewrite(api: &Api, mut node: Node, change: impl Fn(&mut NodeSpec)) -> Result<(), Fault> {
     let id = node.id;
-    for _ in 0..ATTEMPTS {
+    let until = Instant::now() + PATIENCE;
+    let _turn = api.store.turn(id, Queue::Spec, PATIENCE).await.ok_or_else(|| busy(id))?;
+    loop {
         let mut spec = node.spec.clone();
         change(&mut spec);
         match api.store.node_update_spec(id, node.revision, spec, None).await {
@@ -201,11 +229,10 @@ pub(crate) async fn rewrite(api: &Api, mut node: Node, change: impl Fn(&mut Node
                 api.conductor.node_changed(id);
                 return Ok(());
             }
-            Err(DbError::RevisionLost { .. }) => node = api.store.node_get(id).await?,
+            Err(DbError::RevisionLost { .. }) => node = again(api, id, until).await?,
             Err(e) => return Err(e.into()),
         }
     }
-    Err(busy(id))
 }
 
 /// `PUT /v1/nodes/{ident}/maintenance`.

@@ -1,6 +1,9 @@
 //! Volume connectors and targets (`api.md` section 10): the same requests over two kinds.
 
-use std::fmt::Display;
+use std::{
+    fmt::Display,
+    time::{Duration, Instant},
+};
 
 use bessemer_db::{DbError, VolumeDetail, VolumeFilter, VolumeSort};
 use bessemer_model::{
@@ -32,6 +35,10 @@ use crate::{
 
 /// How often a patch is applied again after somebody else wrote the same row.
 const ATTEMPTS: u32 = 8;
+/// How long a request waits for a power action to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it looks meanwhile.
+const LOOK: Duration = Duration::from_millis(50);
 /// Longest text; the columns have no limit of their own.
 const TEXT: usize = 65_535;
 
@@ -312,7 +319,7 @@ pub(crate) async fn patch<D: Kind>(api: &Api, req: &Req) -> Result<Reply, Fault>
         patch.apply(&mut doc)?;
         let d = Doc(&doc);
         // Who removes the node leaves it as it is.
-        let mut node = api.store.node_get(old.node).await?;
+        let mut node = at_rest(api, old.node).await?;
         if patch.assigns("node_uuid") {
             let wanted = d.uuid("node_uuid")?.ok_or_else(|| Fault::invalid("\"node_uuid\" must be the UUID of a node."))?;
             node = linked_node(api, req, "node_uuid", &wanted.to_string(), node.spec.owner.as_deref()).await?;
@@ -332,6 +339,20 @@ pub(crate) async fn patch<D: Kind>(api: &Api, req: &Req) -> Result<Reply, Fault>
     Err(Fault::new(FaultKind::NodeLocked, format!("{} {id} is being changed by others all the time; repeat the request.", D::PATH)))
 }
 
+/// The node once its power is not about to change: what is being powered off is waited for.
+async fn at_rest(api: &Api, id: NodeId) -> Result<Node, Fault> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let node = api.store.node_get(id).await?;
+        let Some(target) = node.status.target_power_state else { return Ok(node) };
+        if Instant::now() >= until {
+            let text = format!("Node {id} is still on its way to {}; repeat the request when it is there.", target.as_str());
+            return Err(Fault::new(FaultKind::NodeLocked, text));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
 fn still_on(node: &Node, what: &str) -> Fault {
     let power = node.status.power_state.map_or("not known", PowerState::as_str);
     let text = format!("A volume resource of node {} cannot be {what} while its power is {power}; power the node off first.", node.id);
@@ -342,7 +363,7 @@ fn still_on(node: &Node, what: &str) -> Fault {
 pub(crate) async fn delete<D: Kind>(api: &Api, req: &Req) -> Result<Reply, Fault> {
     req.query.only(&[])?;
     let volume = api.store.volume_get::<D>(id_of(req.param(0))?).await?;
-    let node = api.store.node_get(volume.node).await?;
+    let node = at_rest(api, volume.node).await?;
     if node.status.power_state != Some(PowerState::Off) && !node.status.provision_state.delete_allowed() {
         return Err(still_on(&node, "deleted"));
     }
