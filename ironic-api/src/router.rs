@@ -39,7 +39,8 @@ use crate::{
     reply::Reply,
     request::{Api, Req},
     resource::{
-        allocation, conductor, driver, history, node, node_devices, node_states, node_sub, node_write, placeholder, port, port_write, provision, root, vendor, volume,
+        allocation, conductor, driver, history, node, node_devices, node_states, node_sub, node_write, placeholder, port, port_write,
+        provision, root, vendor, volume,
     },
     ring::Ring,
     route::{self, Lost, Op},

@@ -73,12 +73,14 @@ impl DeviceApi for LocalConductor {
 
     async fn attach_vif(&self, node: NodeId, vif: &VifRequest) -> Result<(), Fault> {
         let vif = vif.clone();
-        actions::exclusively(&self.0, node, "attaching a network interface", async move |core, node| vif::attach(&core, &node, &vif).await).await
+        actions::exclusively(&self.0, node, "attaching a network interface", async move |core, node| vif::attach(&core, &node, &vif).await)
+            .await
     }
 
     async fn detach_vif(&self, node: NodeId, vif: &str) -> Result<(), Fault> {
         let vif = vif.to_owned();
-        actions::exclusively(&self.0, node, "detaching a network interface", async move |core, node| vif::detach(&core, &node, &vif).await).await
+        actions::exclusively(&self.0, node, "detaching a network interface", async move |core, node| vif::detach(&core, &node, &vif).await)
+            .await
     }
 
     async fn console(&self, node: NodeId) -> Result<Json, Fault> {
