@@ -18,6 +18,7 @@ pub enum Entity {
     Trait,
     Lease,
     BootPlan,
+    BiosSetting,
 }
 
 impl Entity {
@@ -32,6 +33,7 @@ impl Entity {
             Self::Trait => "Trait",
             Self::Lease => "Lease",
             Self::BootPlan => "Boot plan",
+            Self::BiosSetting => "BIOS setting",
         }
     }
 }

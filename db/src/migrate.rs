@@ -24,6 +24,7 @@ macro_rules! migrations {
 
 migrations! {
     1 "0001_foundation";
+    5 "0005_devices";
 }
 
 /// The migrations of an engine.

@@ -68,6 +68,8 @@ pub(crate) fn access(op: Op) -> Access {
         Op::ConsoleSet => Node(P::NodeSetConsoleState),
         Op::Indicators | Op::IndicatorShow => Node(P::NodeGetIndicatorState),
         Op::IndicatorSet => Node(P::NodeSetIndicatorState),
+        Op::BiosList | Op::BiosShow => Node(P::NodeBiosGet),
+        Op::FirmwareList => Node(P::NodeFirmwareGet),
         Op::Vifs => Node(P::NodeVifList),
         Op::VifAttach => Node(P::NodeVifAttach),
         Op::VifDetach => Node(P::NodeVifDetach),
@@ -89,8 +91,6 @@ pub(crate) fn access(op: Op) -> Access {
         Op::NodeVolume | Op::VolumeRoot => Plain(P::VolumeGet),
         Op::AllocationOfNode => Node(P::NodeGet),
         Op::NodeEmpty(key) => match key {
-            "bios" => Node(P::NodeBiosGet),
-            "firmware" => Node(P::NodeFirmwareGet),
             "portgroups" => ListOfNode(P::PortgroupListAll, P::PortgroupList),
             _ => ListOfNode(P::VolumeListAll, P::VolumeList),
         },

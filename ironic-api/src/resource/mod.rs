@@ -2,6 +2,7 @@
 
 pub(crate) mod conductor;
 pub(crate) mod driver;
+pub(crate) mod firmware;
 pub(crate) mod history;
 pub(crate) mod interfaces;
 pub(crate) mod masking;
