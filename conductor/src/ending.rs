@@ -89,7 +89,7 @@ pub(crate) async fn failed(t: &mut Task, step: &Step, text: &str) -> Result<(), 
     tracing::warn!(node = %t.node.id, flow = kind.as_str(), step = %step.label(), error = %text, "flow failed");
     t.log(Some(step), "failed", text.clone());
     t.record_error(&text);
-    let visible_step = step.visible() && t.flow.noted("planned").is_some();
+    let visible_step = (step.visible() || step.name == "device.verify") && t.flow.noted("planned").is_some();
     match kind {
         FlowKind::Clean if visible_step => set_maintenance(t, NodeFault::CleanFailure, &text),
         FlowKind::Service if visible_step || t.flow.noted("unplannable").is_some() => set_maintenance(t, NodeFault::ServiceFailure, &text),

@@ -10,7 +10,7 @@ use crate::{
         sql::{args, judged, statements},
     },
     error::{DbError, Entity, Result},
-    event, flow, flow_row, history, inventory,
+    event, firmware, flow, flow_row, history, inventory,
     node::{spec_write, traits_write},
     node_row::push_change,
     port,
@@ -156,6 +156,8 @@ async fn write_commit(c: &mut Conn, key: &SealKey, now: Timestamp, claim: &Claim
         agent: said,
         clear_token,
         secrets,
+        bios,
+        firmware: components,
         new_ports,
         log,
         history: entries,
@@ -197,6 +199,12 @@ async fn write_commit(c: &mut Conn, key: &SealKey, now: Timestamp, claim: &Claim
         Write::Keep => {}
         Write::Put(p) => boot_plan::put(c, &p).await?,
         Write::Delete => boot_plan::delete(c, node).await?,
+    }
+    if let Some(settings) = bios {
+        firmware::bios_sync(c, node, &settings, now).await?;
+    }
+    if !components.is_empty() {
+        firmware::firmware_sync(c, node, &components, now).await?;
     }
     add_ports(c, now, &new_ports).await?;
     flow::log_all(c, &log).await?;

@@ -23,6 +23,7 @@ pub enum Entity {
     Trait,
     Lease,
     BootPlan,
+    BiosSetting,
 }
 
 impl Entity {
@@ -40,6 +41,7 @@ impl Entity {
             Self::Trait => "Trait",
             Self::Lease => "Lease",
             Self::BootPlan => "Boot plan",
+            Self::BiosSetting => "BIOS setting",
         }
     }
 }

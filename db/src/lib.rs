@@ -14,6 +14,7 @@ mod driver_secrets;
 mod engine;
 mod error;
 mod event;
+mod firmware;
 mod flow;
 mod flow_row;
 mod history;

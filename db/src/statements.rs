@@ -20,6 +20,7 @@ const MODULES: &[(&str, &[(&str, Sql)])] = &[
     ("claim", crate::claim::ALL),
     ("conductor", crate::conductor::ALL),
     ("event", crate::event::ALL),
+    ("firmware", crate::firmware::ALL),
     ("flow", crate::flow::ALL),
     ("flow_row", crate::flow_row::ALL),
     ("history", crate::history::ALL),

@@ -7,6 +7,7 @@ use bessemer_model::{
     agent::AgentState,
     clock::Timestamp,
     event::OutboxEvent,
+    firmware::{BiosSetting, FirmwareComponent},
     flow::{Flow, FlowLogEntry, Lane},
     history::HistoryEntry,
     ids::{HistoryId, NodeId, PortId},
@@ -413,6 +414,10 @@ pub struct Commit {
     pub clear_token: bool,
     /// Secrets by kind (see [`crate::secret_kind`]); `None` removes one.
     pub secrets: Vec<(String, Option<Secret<String>>)>,
+    /// BIOS settings, all of them.
+    pub bios: Option<Vec<BiosSetting>>,
+    /// Versions of firmware that were read.
+    pub firmware: Vec<FirmwareComponent>,
     /// Ports found by inspection; one whose address is known already is left as it is.
     pub new_ports: Vec<Port>,
     /// Log lines.

@@ -5,11 +5,12 @@ mod common;
 
 use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
 
-use bessemer_db::{BootPlanRow, DbError, Entity, HistoryPage, Inventory, LeaseRequest, PortFilter, PortPage, Unique};
+use bessemer_db::{BootPlanRow, Commit, DbError, Entity, HistoryPage, Inventory, LeaseRequest, PortFilter, PortPage, Unique};
 use bessemer_model::{
     clock::{Clock as _, Timestamp},
     conductor::DriverOffer,
     event::OutboxEvent,
+    firmware::{BiosSetting, FirmwareComponent},
     history::HistoryEntry,
     ids::{HistoryId, NodeId},
     state::ProvisionState,
@@ -78,6 +79,34 @@ on_both! {
         assert!(s.port_list(&by_group, &PortPage::all()).await.unwrap().is_empty());
         s.port_delete(p.id).await.unwrap();
         assert!(matches!(s.port_delete(p.id).await, Err(DbError::NotFound { what: Entity::Port, .. })));
+    }
+
+    async fn firmware_settings_are_replaced_as_a_whole_and_versions_remember_the_first(db: Database) {
+        let s = db.open().await;
+        let id = node(&s, "n", ProvisionState::Enroll).await;
+        let (now, lease) = (db.clock.now(), Duration::from_secs(60));
+        let epoch = s.conductor_take("c", "", BTreeMap::new(), None, now, lease).await.unwrap();
+        let claim = s.claim_take(id, epoch, "c", now).await.unwrap().unwrap();
+        let plain = |name: &str, value: &str| BiosSetting::plain(name, &value.into());
+        let first = vec![plain("a", "1"), BiosSetting { upper_bound: Some(9), unique: Some(true), allowable_values: vec![1.into()], ..plain("b", "2") }];
+        let bmc = |version: &str| FirmwareComponent { component: "bmc".into(), version: version.into(), ..FirmwareComponent::default() };
+        let commit = |bios: &[BiosSetting], version: &str| Commit { bios: Some(bios.to_vec()), firmware: vec![bmc(version)], ..Commit::default() };
+        s.claim_commit(&claim, commit(&first, "1")).await.unwrap();
+        let stored = s.bios_list(id).await.unwrap();
+        assert_eq!(stored.iter().map(|b| b.setting.clone()).collect::<Vec<_>>(), first);
+        assert!(stored.iter().all(|b| b.updated_at.is_none()));
+        s.claim_commit(&claim, commit(&[plain("b", "3"), plain("c", "4")], "2")).await.unwrap();
+        assert!(matches!(s.bios_get(id, "a").await, Err(DbError::NotFound { what: Entity::BiosSetting, .. })));
+        let b = s.bios_get(id, "b").await.unwrap();
+        assert_eq!((b.setting.value.as_deref(), b.setting.upper_bound, b.created_at), (Some("3"), None, stored[1].created_at));
+        assert!(b.updated_at.is_some());
+        let f = s.firmware_list(id).await.unwrap().remove(0);
+        assert_eq!((f.initial_version.as_str(), f.current_version.as_deref(), f.last_version_flashed.as_deref()), ("1", Some("2"), Some("2")));
+        s.claim_commit(&claim, Commit::default()).await.unwrap();
+        assert_eq!(s.bios_list(id).await.unwrap().len(), 2, "a commit that says nothing changes nothing");
+        s.claim_release(&claim).await.unwrap();
+        s.node_delete(id).await.unwrap();
+        assert!(s.bios_list(id).await.unwrap().is_empty() && s.firmware_list(id).await.unwrap().is_empty());
     }
 
     async fn history_pages_by_time_and_keeps_the_newest(db: Database) {

@@ -10,7 +10,7 @@ use crate::{
         FakeManagement, FakePower, FakeSteps, FakeVendor,
     },
     fence::EffectFence,
-    iface::{Console, DriverError, Inspect, Management, Power, Result, Steps, Vendor, VirtualMedia},
+    iface::{Bios, Console, DriverError, Firmware, Inspect, Management, Power, Result, Steps, Vendor, VirtualMedia},
     noop::{AgentPower, NoopManagement},
 };
 
@@ -24,6 +24,8 @@ pub struct Registry {
     managed_media: HashMap<&'static str, Arc<dyn VirtualMedia>>,
     consoles: HashMap<&'static str, Arc<dyn Console>>,
     vendors: HashMap<&'static str, Arc<dyn Vendor>>,
+    bios: HashMap<&'static str, Arc<dyn Bios>>,
+    firmware: HashMap<&'static str, Arc<dyn Firmware>>,
     steps: HashMap<(InterfaceKind, &'static str), Arc<dyn Steps>>,
     fence: EffectFence,
 }
@@ -85,6 +87,14 @@ impl Registry {
     pub fn add_console(&mut self, name: &'static str, c: Arc<dyn Console>) {
         self.consoles.insert(name, c);
     }
+    /// Adds BIOS settings that can be read.
+    pub fn add_bios(&mut self, name: &'static str, b: Arc<dyn Bios>) {
+        self.bios.insert(name, b);
+    }
+    /// Adds versions of firmware that can be read.
+    pub fn add_firmware(&mut self, name: &'static str, f: Arc<dyn Firmware>) {
+        self.firmware.insert(name, f);
+    }
     /// Adds vendor methods.
     pub fn add_vendor(&mut self, name: &'static str, v: Arc<dyn Vendor>) {
         self.vendors.insert(name, v);
@@ -144,6 +154,16 @@ impl Registry {
             )));
         }
         self.consoles.get(name).ok_or_else(|| missing(InterfaceKind::Console, name))
+    }
+    /// The node's BIOS settings, if they can be read.
+    #[must_use]
+    pub fn bios(&self, node: &Node) -> Option<&Arc<dyn Bios>> {
+        self.bios.get(node.spec.interfaces.get(InterfaceKind::Bios))
+    }
+    /// The node's versions of firmware, if they can be read.
+    #[must_use]
+    pub fn firmware(&self, node: &Node) -> Option<&Arc<dyn Firmware>> {
+        self.firmware.get(node.spec.interfaces.get(InterfaceKind::Firmware))
     }
     /// Vendor methods of the implementation of this name, if it has any.
     #[must_use]

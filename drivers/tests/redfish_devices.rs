@@ -6,11 +6,14 @@ mod redfish_support;
 use std::{sync::Arc, time::Duration};
 
 use bessemer_drivers::fake::{FakeBehaviour, FakeHardware};
-use bessemer_drivers::iface::{BootDevice, DriverCx, DriverError, IndicatorState, Vendor};
+use bessemer_drivers::iface::{BootDevice, DriverCx, DriverError, IndicatorState, Power, StepOutcome, Vendor};
 use bessemer_drivers::redfish::{RedfishPool, iface::RedfishInterfaces};
 use bessemer_drivers::registry::Registry;
+use bessemer_model::firmware::BiosSetting;
 use bessemer_model::interface::InterfaceKind;
 use bessemer_model::node::Node;
+use bessemer_model::state::PowerChange;
+use bessemer_model::step::{Replay, Step};
 use redfish_support::{node, quick};
 use serde_json::{Value, json};
 use virtualbmc_fixtures::machine::Machine;
@@ -85,4 +88,43 @@ async fn subscriptions_are_made_shown_and_ended() {
     assert!(call(vendor, &node, "get_subscription", json!({ "id": id })).await.is_err());
     let e = call(vendor, &node, "delete_subscription", json!({})).await.unwrap_err();
     assert!(matches!(e, DriverError::Missing(_)), "{e:?}");
+}
+
+#[tokio::test]
+async fn bios_settings_are_read_with_their_limits_and_taken_over_by_a_restart() {
+    let (_bmc, _machine, registry, mut node) = world().await;
+    node.spec.interfaces.set(InterfaceKind::Bios, "redfish");
+    let bios = registry.bios(&node).unwrap();
+    let find = |all: &[BiosSetting], name: &str| all.iter().find(|s| s.name == name).cloned().unwrap();
+    let before = bios.settings(&cx(&node)).await.unwrap();
+    assert_eq!(find(&before, "Virtualization").allowable_values, [json!("Enabled"), json!("Disabled")]);
+    assert_eq!((find(&before, "Cores").upper_bound, find(&before, "QuietBoot").value.as_deref()), (Some(64), Some("True")));
+    let steps = registry.steps(&node, InterfaceKind::Bios).unwrap();
+    let step = |name: &str, value: Value| {
+        let mut s = Step::internal("apply_configuration", Replay::Idempotent);
+        s.args.insert("settings".into(), json!([{ "name": name, "value": value }]));
+        s
+    };
+    let same = steps.run(&cx(&node), &step("Cores", json!("8"))).await.unwrap();
+    assert!(matches!(same, StepOutcome::BiosSettings(_)), "nothing to change, nothing to restart for: {same:?}");
+    assert!(matches!(steps.run(&cx(&node), &step("Nope", json!(1))).await, Err(DriverError::Invalid(_))));
+    let change = step("Cores", json!("4"));
+    let StepOutcome::Restart(restart) = steps.run(&cx(&node), &change).await.unwrap() else { panic!("a restart is needed") };
+    let StepOutcome::Wait { note, .. } = steps.resume(&cx(&node), &change, &restart.note).await.unwrap() else {
+        panic!("the machine has not started anew yet")
+    };
+    let power = RedfishInterfaces::new(Arc::new(RedfishPool::new(quick())));
+    Power::set(&power, &cx(&node), PowerChange::On, Duration::from_secs(5)).await.unwrap();
+    let StepOutcome::BiosSettings(after) = steps.resume(&cx(&node), &change, &note).await.unwrap() else { panic!("taken over") };
+    assert_eq!(find(&after, "Cores").value.as_deref(), Some("4"));
+}
+
+#[tokio::test]
+async fn versions_of_firmware_are_read() {
+    let (_bmc, _machine, registry, mut node) = world().await;
+    node.spec.interfaces.set(InterfaceKind::Firmware, "redfish");
+    let found = registry.firmware(&node).unwrap().components(&cx(&node)).await.unwrap();
+    let names: Vec<&str> = found.iter().map(|f| f.component.as_str()).collect();
+    assert_eq!(names, ["bios", "bmc"]);
+    assert!(found.iter().all(|f| !f.version.is_empty()));
 }

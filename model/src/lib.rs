@@ -10,6 +10,7 @@ pub mod clock;
 pub mod conductor;
 pub mod event;
 pub mod fault;
+pub mod firmware;
 pub mod flow;
 pub mod hashring;
 pub mod history;

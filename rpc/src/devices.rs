@@ -92,8 +92,8 @@ pub trait DeviceApi: Send + Sync + 'static {
     /// # Errors
     /// `NodeConsoleNotEnabled`.
     async fn console(&self, node: NodeId) -> Result<Json, Fault>;
-    /// Starts or stops the console of a node. Returns once it is persisted. `None` is what the client left open: carried out as far as it
-    /// can be and reported in `last_error`.
+    /// Starts or stops the console of a node. Returns once it is persisted. `None` is what the client left open: taken, and
+    /// reported in `last_error`.
     ///
     /// # Errors
     /// `UnsupportedDriverExtension`, `NodeLocked`.

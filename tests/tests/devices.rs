@@ -16,10 +16,10 @@ use bessemer_model::{
     state::ProvisionState as P,
 };
 use bessemer_rpc::{
-    RequestCx, Verb,
+    RequestCx, UserStep, Verb,
     devices::{DeviceApi, VendorAnswer, VendorCall, VifRequest},
 };
-use bessemer_tests::world::{Database, ENGINES, World, config};
+use bessemer_tests::world::{Database, ENGINES, World, config, step};
 use serde_json::json;
 
 fn flat(spec: &mut NodeSpec) {
@@ -201,5 +201,36 @@ async fn virtual_media_of_a_machine_without_any_fail_after_the_answer() -> Resul
     let error = w.settled(node).await?.status.last_error.unwrap_or_default();
     assert!(error.starts_with("Could not attach device cdrom"), "{error}");
     assert_eq!(w.api().media(node).await.expect_err("none").kind, FaultKind::UnsupportedDriverExtension);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cleaning_writes_down_the_firmware_settings_and_volumes_that_it_made() -> Result<()> {
+    let db = Database::new(ENGINES[0]).await?;
+    let w = World::start(db.open().await?).await?;
+    let disks = json!([{"size_gb": 10, "raid_level": "1", "is_root_volume": true}, {"size_gb": 20, "raid_level": "0"}]);
+    let wish = json!({ "logical_disks": disks }).as_object().cloned().unwrap_or_default();
+    let node = w.node_with(P::Manageable, |s| s.target_raid_config = wish).await?;
+    let with = |interface, name: &str, args: serde_json::Value| UserStep {
+        args: args.as_object().cloned().unwrap_or_default(),
+        ..step(interface, name)
+    };
+    let steps = vec![
+        with(InterfaceKind::Bios, "apply_configuration", json!({"settings": [{"name": "virt", "value": true}]})),
+        with(InterfaceKind::Raid, "create_configuration", json!({"create_nonroot_volumes": false})),
+    ];
+    w.verb(node, Verb::Clean, Some(steps)).await?;
+    let end = w.settled(node).await?;
+    assert_eq!((end.status.provision_state, end.status.last_error), (P::Manageable, None));
+    assert_eq!(end.status.raid_config.get("logical_disks"), Some(&json!([disks[0]])));
+    let settings = w.store.bios_list(node).await?;
+    assert_eq!(
+        settings.iter().map(|s| (s.setting.name.as_str(), s.setting.value.as_deref())).collect::<Vec<_>>(),
+        [("virt", Some("True"))]
+    );
+    let reset = vec![step(InterfaceKind::Bios, "factory_reset"), step(InterfaceKind::Raid, "delete_configuration")];
+    w.verb(node, Verb::Clean, Some(reset)).await?;
+    assert!(w.settled(node).await?.status.raid_config.is_empty());
+    assert!(w.store.bios_list(node).await?.is_empty());
     Ok(())
 }

@@ -9,6 +9,7 @@ pub(crate) use vif::detach_all;
 use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
+use bessemer_db::WorkBegin;
 use bessemer_drivers::iface::{DriverCx, IndicatorState};
 use bessemer_model::{
     Json,
@@ -94,9 +95,17 @@ impl DeviceApi for LocalConductor {
     }
 
     async fn set_console(&self, _cx: &RequestCx, id: NodeId, enabled: Option<bool>) -> Result<(), Fault> {
+        let Some(enabled) = enabled else {
+            // Taken, as the contract has it, and then found to be nothing that can be done.
+            let node = self.0.store.node_get_with_secrets(id).await?;
+            self.0.registry.console(&node)?.validate(&node)?;
+            let text = "\"enabled\" of the console was null; give true or false".to_owned();
+            let change = NodeChange { last_error: Some(Some(text)), ..NodeChange::default() };
+            return Ok(self.0.store.work_begin(WorkBegin::new(id, None, change)).await?);
+        };
         self.start(id, "console.set", json!({ "enabled": enabled }), |node| {
             self.0.registry.console(node)?.validate(node)?;
-            Ok(enabled != Some(node.status.console_enabled))
+            Ok(enabled != node.status.console_enabled)
         })
         .await
     }

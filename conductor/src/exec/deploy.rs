@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::{
     configdrive,
     ending::publish_plan,
-    exec::{agent, boot, cx, misc},
+    exec::{agent, boot, cx, device, misc},
     image,
     runner::{Entry, Outcome, StepError},
     task::Task,
@@ -41,6 +41,7 @@ pub(crate) async fn prepare(t: &mut Task) -> Result<Outcome, StepError> {
         info.insert("is_whole_disk_image".into(), json!(true));
         info.insert("deploy_boot_mode".into(), json!(mode.as_str()));
     }
+    device::read_firmware(t).await;
     publish_plan(t);
     Ok(Outcome::Next)
 }

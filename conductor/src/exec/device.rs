@@ -1,12 +1,20 @@
-//! Steps that deal with what stands around a machine: console, vendor methods, virtual media.
+//! Steps that deal with what stands around a machine (console, vendor methods, virtual media) and steps of drivers that take a while.
 
-use bessemer_drivers::iface::BootDevice;
-use bessemer_model::{Json, fault::Fault};
+use bessemer_drivers::iface::{BootDevice, Restart, StepOutcome};
+use bessemer_model::{
+    Json,
+    fault::Fault,
+    flow::Phase,
+    interface::InterfaceKind,
+    state::{PowerChange, PowerState},
+    step::{Replay, Step},
+};
 use bessemer_rpc::devices::VendorCall;
+use serde_json::json;
 
 use crate::{
     devices,
-    exec::cx,
+    exec::{callback_timeout, cx, misc},
     runner::{Outcome, StepError},
     task::Task,
 };
@@ -17,18 +25,12 @@ fn fatal(f: &Fault) -> StepError {
 
 /// `console.set`.
 pub(crate) async fn console(t: &mut Task) -> Result<Outcome, StepError> {
-    let wanted = t.flow.request.get("enabled").and_then(Json::as_bool);
+    let on = t.flow.request.get("enabled").and_then(Json::as_bool).unwrap_or(false);
     let console = t.core.registry.console(&t.node)?.clone();
-    let (doing, result) = match wanted {
-        Some(true) => ("enabling", console.start(&cx(t)).await),
-        _ => ("disabling", console.stop(&cx(t)).await),
-    };
+    let (doing, result) = if on { ("enabling", console.start(&cx(t)).await) } else { ("disabling", console.stop(&cx(t)).await) };
     if let Err(e) = result {
         return Err(StepError::fatal(format!("Error {doing} the console on node {}. Reason: {e}", t.node.id)));
     }
-    let Some(on) = wanted else {
-        return Err(StepError::fatal("\"enabled\" of the console was null; give true or false"));
-    };
     t.pending.change.console_enabled = Some(on);
     Ok(Outcome::Next)
 }
@@ -106,4 +108,94 @@ pub(crate) async fn stop_console(t: &Task) -> Result<(), StepError> {
         t.core.registry.console(&t.node)?.clone().stop(&cx(t)).await?;
     }
     Ok(())
+}
+
+/// What the current step wanted to remember when it last let go.
+pub(crate) fn noted(t: &Task) -> Option<Json> {
+    let kept = t.flow.noted("step")?;
+    if kept.get("at") == Some(&json!(t.flow.at)) { kept.get("note").cloned() } else { None }
+}
+
+/// Takes over what a driver's step gave.
+pub(crate) fn settle(t: &mut Task, step: &Step, outcome: StepOutcome) -> Outcome {
+    match outcome {
+        StepOutcome::Done => {}
+        StepOutcome::BiosSettings(settings) => t.pending.bios = Some(settings),
+        StepOutcome::Firmware(found) => t.pending.firmware = found,
+        StepOutcome::RaidConfig(config) => t.pending.change.raid_config = Some(config),
+        StepOutcome::Restart(restart) => restart_for(t, step, restart),
+        StepOutcome::Wait { poll, note } => {
+            t.flow.set_note("step", json!({ "at": t.flow.at, "note": note }));
+            if poll.is_none() {
+                t.flow.set_note("step_waits_for_agent", json!(true));
+            }
+            return Outcome::Wait { phase: Phase::Sleeping, poll, timeout: Some(callback_timeout(t)) };
+        }
+    }
+    t.flow.set_note("step", Json::Null);
+    Outcome::Next
+}
+
+/// Puts what must happen before the step can go on after it: the machine starts anew, into its ramdisk if one was up.
+fn restart_for(t: &mut Task, step: &Step, restart: Restart) {
+    let ramdisk = t.flow.noted("ramdisk").is_some();
+    // The ramdisk is to be brought up once more.
+    t.flow.set_note("switching_on", Json::Null);
+    let names: &[&str] = if ramdisk { &["ramdisk.off", "ramdisk.on", "ramdisk.wait"] } else { &["device.restart"] };
+    let mut steps: Vec<Step> = names.iter().map(|n| Step::internal(n, Replay::Idempotent)).collect();
+    let mut verify = Step::internal("device.verify", Replay::Idempotent);
+    let seconds = restart.poll.as_secs_f64();
+    let about = json!({ "interface": step.interface, "step": step.name, "args": step.args, "note": restart.note, "poll": seconds });
+    verify.args = about.as_object().cloned().unwrap_or_default();
+    steps.push(verify);
+    let at = t.flow.at + 1;
+    t.flow.steps.splice(at..at, steps);
+}
+
+/// `device.restart`.
+pub(crate) async fn restart(t: &mut Task) -> Result<Outcome, StepError> {
+    let power = t.core.registry.power(&t.node)?.clone();
+    let on = power.state(&cx(t)).await? != Some(PowerState::Off);
+    misc::power_to(t, if on { PowerChange::Reboot } else { PowerChange::On }).await?;
+    Ok(Outcome::Next)
+}
+
+/// `device.verify`: a driver's step goes on after the restart that it needed.
+pub(crate) async fn verify(t: &mut Task, hidden: &Step) -> Result<Outcome, StepError> {
+    let kind = hidden.args.get("interface").and_then(Json::as_str).and_then(InterfaceKind::parse);
+    let name = hidden.args.get("step").and_then(Json::as_str).unwrap_or_default().to_owned();
+    let Some(implementation) = kind.and_then(|k| t.core.registry.steps(&t.node, k).cloned()) else {
+        return Err(StepError::fatal(format!("the node has no interface any more that could finish step '{name}'")));
+    };
+    let mut step = Step::internal(&name, Replay::Idempotent);
+    step.interface = kind.unwrap_or(step.interface);
+    step.args = hidden.args.get("args").and_then(Json::as_object).cloned().unwrap_or_default();
+    let first = || hidden.args.get("note").cloned().unwrap_or(Json::Null);
+    let Some(note) = noted(t) else {
+        let seconds = hidden.args.get("poll").and_then(Json::as_f64).filter(|s| (0.0..=86_400.0).contains(s)).unwrap_or(15.0);
+        let poll = Some(std::time::Duration::from_secs_f64(seconds));
+        return Ok(settle(t, &step, StepOutcome::Wait { poll, note: first() }));
+    };
+    match implementation.resume(&cx(t), &step, &note).await {
+        Ok(outcome) => Ok(settle(t, &step, outcome)),
+        // The controller may be busy with the same restart.
+        Err(e) if e.is_transient() => Ok(settle(t, &step, StepOutcome::Wait { poll: Some(std::time::Duration::from_secs(15)), note })),
+        Err(e) => Err(StepError::fatal(format!("step {}: {e}", step.label()))),
+    }
+}
+
+/// Reads BIOS settings and versions of firmware where that can be done. What cannot be read is left as it was known.
+pub(crate) async fn read_firmware(t: &mut Task) {
+    if let Some(bios) = t.core.registry.bios(&t.node).cloned() {
+        match bios.settings(&cx(t)).await {
+            Ok(settings) => t.pending.bios = Some(settings),
+            Err(e) => tracing::info!(node = %t.node.id, "BIOS settings not read: {e}"),
+        }
+    }
+    if let Some(firmware) = t.core.registry.firmware(&t.node).cloned() {
+        match firmware.components(&cx(t)).await {
+            Ok(found) => t.pending.firmware = found,
+            Err(e) => tracing::info!(node = %t.node.id, "versions of firmware not read: {e}"),
+        }
+    }
 }

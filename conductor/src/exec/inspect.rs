@@ -5,7 +5,7 @@ use bessemer_model::{Json, flow::Phase, state::PowerChange};
 use serde_json::json;
 
 use crate::{
-    exec::{boot, callback_timeout, cx, misc},
+    exec::{boot, callback_timeout, cx, device, misc},
     hooks,
     runner::{Outcome, StepError},
     task::Task,
@@ -28,6 +28,7 @@ pub(crate) async fn out_of_band(t: &mut Task) -> Result<Outcome, StepError> {
     }
     let macs: Vec<(String, bool)> = found.macs.into_iter().map(|m| (m, true)).collect();
     t.pending.new_ports = hooks::new_ports(&t.node, &macs, t.now());
+    device::read_firmware(t).await;
     Ok(Outcome::Next)
 }
 

@@ -71,6 +71,7 @@ pub(crate) async fn verify(t: &mut Task) -> Result<Outcome, StepError> {
     {
         t.spec().properties.insert("vendor".into(), json!(vendor));
     }
+    device::read_firmware(t).await;
     Ok(Outcome::Next)
 }
 

@@ -13,19 +13,17 @@ pub(crate) use inspect::REPORT_MARK;
 
 use std::time::Duration;
 
-use bessemer_drivers::iface::{DriverCx, StepOutcome};
+use crate::{
+    flows,
+    runner::{Entry, Outcome, StepError},
+    task::Task,
+};
+use bessemer_drivers::iface::DriverCx;
 use bessemer_model::{
     flow::{FlowKind, Phase},
     interface::InterfaceKind,
     state::PowerChange,
     step::{RunsOn, Step},
-};
-use serde_json::json;
-
-use crate::{
-    flows,
-    runner::{Entry, Outcome, StepError},
-    task::Task,
 };
 
 /// Longest time that one call to a BMC may take.
@@ -60,6 +58,8 @@ pub(crate) async fn run(t: &mut Task, step: &Step, entry: &Entry) -> Result<Outc
             "vendor.call" => device::vendor(t).await,
             "media.insert" => device::insert(t).await,
             "media.eject" => device::eject(t).await,
+            "device.restart" => device::restart(t).await,
+            "device.verify" => device::verify(t, step).await,
             "delete.teardown" => misc::tear_down(t).await,
             "cleanup.power_off" => boot::cleanup_power_off(t).await,
             "cleanup.boot" => boot::cleanup_boot(t).await,
@@ -130,19 +130,9 @@ async fn driver_step(t: &mut Task, step: &Step, entry: &Entry) -> Result<Outcome
     let Some(implementation) = t.core.registry.steps(&t.node, step.interface).cloned() else {
         return Err(StepError::fatal(format!("interface {} of the node has no step '{}'", step.interface.as_str(), step.name)));
     };
-    let outcome = implementation.run(&cx(t), step).await?;
-    match outcome {
-        StepOutcome::Done => Ok(Outcome::Next),
-        StepOutcome::BiosSettings(settings) => {
-            t.flow.set_note("bios_settings", serde_json::Value::Object(settings));
-            Ok(Outcome::Next)
-        }
-        StepOutcome::Wait { poll, note } => {
-            t.flow.set_note("step", note);
-            if poll.is_none() {
-                t.flow.set_note("step_waits_for_agent", json!(true));
-            }
-            Ok(Outcome::Wait { phase: Phase::Sleeping, poll, timeout: Some(callback_timeout(t)) })
-        }
-    }
+    let outcome = match device::noted(t) {
+        Some(note) => implementation.resume(&cx(t), step, &note).await?,
+        None => implementation.run(&cx(t), step).await?,
+    };
+    Ok(device::settle(t, step, outcome))
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     ending::publish_plan,
-    exec::agent,
+    exec::{agent, device},
     flows,
     runner::{Outcome, StepError},
     steps::{self, Offer, Purpose, StepProblem},
@@ -70,6 +70,7 @@ pub(crate) async fn clean(t: &mut Task) -> Result<Outcome, StepError> {
     } else {
         steps::automated_cleaning(&offers)
     };
+    device::read_firmware(t).await;
     finish_plan(t, planned, ramdisk);
     Ok(Outcome::Next)
 }

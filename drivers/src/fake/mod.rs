@@ -5,14 +5,15 @@ mod devices;
 pub use devices::{FakeConsole, FakeVendor};
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use bessemer_model::{
-    Json,
+    Json, JsonMap,
+    firmware::BiosSetting,
     ids::NodeId,
     node::Node,
     state::{PowerChange, PowerState},
@@ -172,7 +173,8 @@ const fn fake(name: &'static str, args: &'static [(&'static str, bool)]) -> Step
 }
 
 /// Steps of `fake` bios.
-pub const FAKE_BIOS: &[StepDecl] = &[fake("apply_configuration", &[("settings", true)]), fake("factory_reset", &[])];
+pub const FAKE_BIOS: &[StepDecl] =
+    &[fake("apply_configuration", &[("settings", true)]), fake("factory_reset", &[]), fake("cache_bios_settings", &[])];
 /// Steps of `fake` raid.
 pub const FAKE_RAID: &[StepDecl] = &[
     fake("create_configuration", &[("create_root_volume", false), ("create_nonroot_volumes", false)]),
@@ -218,18 +220,36 @@ impl Steps for FakeSteps {
             return Err(DriverError::Unsupported(format!("fake {} has no step '{}'", self.interface, step.name)));
         }
         self.hardware.operate(self.interface, &step.name).await?;
-        let _ = cx;
         match (self.interface, step.name.as_str()) {
             ("vendor", "trigger_servicewait") => Ok(StepOutcome::Wait { poll: None, note: Json::Null }),
             ("bios", "apply_configuration") => {
                 let settings = step.args.get("settings").and_then(Json::as_array).cloned().unwrap_or_default();
-                let map = settings
-                    .iter()
-                    .filter_map(|s| Some((s.get("name")?.as_str()?.to_owned(), s.get("value").cloned().unwrap_or(Json::Null))))
-                    .collect();
-                Ok(StepOutcome::BiosSettings(map))
+                let named = settings.iter().filter_map(|s| Some((s.get("name")?.as_str()?, s.get("value").unwrap_or(&Json::Null))));
+                // The last of equal names wins.
+                let map: BTreeMap<&str, &Json> = named.collect();
+                Ok(StepOutcome::BiosSettings(map.into_iter().map(|(name, value)| BiosSetting::plain(name, value)).collect()))
             }
+            ("bios", "factory_reset") => Ok(StepOutcome::BiosSettings(vec![])),
+            ("raid", "create_configuration") => Ok(StepOutcome::RaidConfig(created(&cx.node.spec.target_raid_config, &step.args))),
+            ("raid", "apply_configuration") => {
+                Ok(StepOutcome::RaidConfig(step.args.get("raid_config").and_then(Json::as_object).cloned().unwrap_or_default()))
+            }
+            ("raid", "delete_configuration") => Ok(StepOutcome::RaidConfig(JsonMap::new())),
             _ => Ok(StepOutcome::Done),
         }
     }
+}
+
+/// The volumes of the wish that the arguments do not leave out.
+fn created(target: &JsonMap, args: &JsonMap) -> JsonMap {
+    let take = |key: &str| args.get(key) != Some(&Json::Bool(false));
+    let (root, others) = (take("create_root_volume"), take("create_nonroot_volumes"));
+    let disks = target.get("logical_disks").and_then(Json::as_array).into_iter().flatten();
+    let wanted = |d: &&Json| if d.get("is_root_volume") == Some(&Json::Bool(true)) { root } else { others };
+    let disks: Vec<Json> = disks.filter(wanted).cloned().collect();
+    let mut out = JsonMap::new();
+    if !disks.is_empty() {
+        out.insert("logical_disks".to_owned(), disks.into());
+    }
+    out
 }

@@ -3,12 +3,14 @@
 //! Boot, deploy, network and the like are chosen by name too, but their work is the conductor's: see [`crate::registry`].
 
 mod devices;
+mod firmware;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bessemer_model::{
     Json, JsonMap,
+    firmware::{BiosSetting, FirmwareComponent},
     node::Node,
     state::{PowerChange, PowerState},
     step::{Replay, Step},
@@ -17,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::error::DriverError;
 pub use devices::{Console, Indicator, IndicatorState, MethodDecl, Vendor};
+pub use firmware::{Bios, Firmware};
 
 /// Result of a driver call.
 pub type Result<T, E = DriverError> = std::result::Result<T, E>;
@@ -80,6 +83,15 @@ impl StepDecl {
     }
 }
 
+/// A restart that a step needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Restart {
+    /// When to look at the machine afterwards.
+    pub poll: Duration,
+    /// What the step must remember.
+    pub note: Json,
+}
+
 /// How a step ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StepOutcome {
@@ -92,8 +104,14 @@ pub enum StepOutcome {
         /// What the step must remember.
         note: Json,
     },
-    /// BIOS settings that the step has put in place, to be cached. Then as [`StepOutcome::Done`].
-    BiosSettings(JsonMap),
+    /// The machine must be restarted, with its ramdisk if one is up; the step goes on afterwards.
+    Restart(Restart),
+    /// The BIOS settings as they are now, all of them. Then as [`StepOutcome::Done`].
+    BiosSettings(Vec<BiosSetting>),
+    /// The versions of firmware as they are now. Then as [`StepOutcome::Done`].
+    Firmware(Vec<FirmwareComponent>),
+    /// The RAID configuration as it is now; empty when there is none. Then as [`StepOutcome::Done`].
+    RaidConfig(JsonMap),
 }
 
 /// Power (`drivers.md` section 2).
@@ -392,4 +410,11 @@ pub trait Steps: Send + Sync {
     /// # Errors
     /// What the hardware says; `Unsupported` for a step that it does not offer.
     async fn run(&self, cx: &DriverCx<'_>, step: &Step) -> Result<StepOutcome>;
+    /// Goes on with a step that waited or had the machine restarted; `note` is what it wanted to remember.
+    ///
+    /// # Errors
+    /// As for [`Self::run`].
+    async fn resume(&self, cx: &DriverCx<'_>, step: &Step, _note: &Json) -> Result<StepOutcome> {
+        self.run(cx, step).await
+    }
 }

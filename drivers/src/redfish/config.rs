@@ -41,6 +41,10 @@ pub struct PoolConfig {
     pub power_on_interval: Duration,
     /// Asked before each request that changes something.
     pub fence: EffectFence,
+    /// Pause between two looks at a machine that takes over BIOS settings.
+    pub settings_look: Duration,
+    /// `firmware_update_status_interval`: pause between two looks at a firmware update.
+    pub firmware_look: Duration,
     /// Pause between two looks at a state that is waited for (power, media, task).
     pub poll: Duration,
     /// How long a power state is waited for.
@@ -73,6 +77,8 @@ impl Default for PoolConfig {
             power_on_attempts: 6,
             power_on_interval: secs(10),
             fence: EffectFence::default(),
+            settings_look: secs(15),
+            firmware_look: secs(60),
             poll: secs(1),
             power_wait: secs(120),
             reboot_pause: secs(2),

@@ -8,13 +8,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bessemer_model::ids::NodeId;
+use bessemer_model::interface::InterfaceKind;
 use bessemer_model::node::Node;
 use bessemer_model::state::{PowerChange, PowerState};
 use bessemer_model::{Json, JsonMap};
 
+use super::bios::RedfishBios;
 use super::boot::{BootRequest, BootTarget, FirmwareMode};
 use super::endpoint::RedfishEndpoint;
 use super::error::RedfishError;
+use super::firmware::RedfishFirmware;
 use super::media::MediaKind;
 use super::pool::RedfishPool;
 use super::system::RedfishSystem;
@@ -44,7 +47,7 @@ pub(super) const PROPERTIES: &[Property] = &[
     Property { key: "redfish_tls_ciphers", text: "Optional. Taken for compatibility; the built-in secure set is used." },
     Property {
         key: "firmware_update_unresponsive_bmc_wait",
-        text: "Optional. Seconds to wait for a BMC that restarts after a firmware update (firmware updates are not built yet).",
+        text: "Optional. Seconds to wait for a BMC that restarts after a firmware update.",
     },
     Property { key: "redfish_tls_minimum_version", text: "Optional. Lowest TLS version: 1.2 or 1.3 (1.1 is taken as 1.2)." },
 ];
@@ -78,6 +81,11 @@ impl RedfishInterfaces {
         registry.add_media("redfish-virtual-media", Arc::new(self.clone()));
         registry.add_managed_media("redfish", Arc::new(self.clone()));
         registry.add_vendor("redfish", Arc::new(self.clone()));
+        let (bios, firmware) = (Arc::new(RedfishBios(self.clone())), Arc::new(RedfishFirmware(self.clone())));
+        registry.add_steps(InterfaceKind::Bios, "redfish", bios.clone());
+        registry.add_bios("redfish", bios);
+        registry.add_steps(InterfaceKind::Firmware, "redfish", firmware.clone());
+        registry.add_firmware("redfish", firmware);
     }
 
     /// The node's endpoint.

@@ -4,11 +4,13 @@
 //! [`quirks::QUIRKS`] or are found out by trying the known forms in turn; no code path asks for a vendor's name.
 //! Secrets are in no text that leaves this module. Start reading at [`pool`], then `system`, then `power` and `boot`.
 
+pub mod bios;
 pub mod boot;
 pub mod client;
 pub mod config;
 pub mod endpoint;
 pub mod error;
+pub mod firmware;
 pub mod health;
 pub mod iface;
 pub mod indicator;

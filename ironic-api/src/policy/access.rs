@@ -74,6 +74,8 @@ pub(crate) fn access(op: Op) -> Access {
         Op::ConsoleSet => Node(P::NodeSetConsoleState),
         Op::Indicators | Op::IndicatorShow => Node(P::NodeGetIndicatorState),
         Op::IndicatorSet => Node(P::NodeSetIndicatorState),
+        Op::BiosList | Op::BiosShow => Node(P::NodeBiosGet),
+        Op::FirmwareList => Node(P::NodeFirmwareGet),
         Op::Vifs => Node(P::NodeVifList),
         Op::VifAttach => Node(P::NodeVifAttach),
         Op::VifDetach => Node(P::NodeVifDetach),
@@ -110,11 +112,7 @@ pub(crate) fn access(op: Op) -> Access {
         Op::AllocationPatch => Allocation(P::AllocationUpdate),
         Op::AllocationDelete => Allocation(P::AllocationDelete),
         Op::AllocationOfNode | Op::AllocationOfNodeDelete => Node(P::NodeGet),
-        Op::NodeEmpty(key) => match key {
-            "bios" => Node(P::NodeBiosGet),
-            "firmware" => Node(P::NodeFirmwareGet),
-            _ => ListOfNode(P::PortgroupListAll, P::PortgroupList),
-        },
+        Op::NodeEmpty(_) => ListOfNode(P::PortgroupListAll, P::PortgroupList),
 
         Op::PortList | Op::PortDetail => List(P::PortListAll, P::PortList),
         Op::PortCreate => NodeOfBody(P::PortCreate),

@@ -3,6 +3,7 @@
 pub(crate) mod allocation;
 pub(crate) mod conductor;
 pub(crate) mod driver;
+pub(crate) mod firmware;
 pub(crate) mod history;
 pub(crate) mod interfaces;
 pub(crate) mod masking;

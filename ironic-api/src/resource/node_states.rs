@@ -85,7 +85,7 @@ fn seconds(v: &Json) -> Result<Duration, Fault> {
 /// `PUT states/raid`: the wish only; cleaning makes it so.
 pub(crate) async fn raid(api: &Api, req: &Req) -> Result<Reply, Fault> {
     req.query.only(&[])?;
-    let config = req.body.object()?;
+    let config = if req.body.is_empty() { JsonMap::new() } else { req.body.object()? };
     let node = api.node_of_path(req).await?;
     raid::check(&config)?;
     if node.spec.interfaces.get(InterfaceKind::Raid) == "no-raid" {

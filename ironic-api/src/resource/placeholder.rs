@@ -31,10 +31,6 @@ pub(crate) async fn empty_of_node(api: &Api, req: &Req, key: &str) -> Result<Rep
     if BY_UUID_ONLY.contains(&key) {
         api.node_by_uuid_only(req.param(0)).await?;
     } else {
-        // History of Ironic: this list alone knows no `detail`.
-        if key == "firmware" {
-            req.query.only(&["fields"])?;
-        }
         api.node_of_path(req).await?;
     }
     only(key)

@@ -64,6 +64,8 @@ behaviours! {
     DeploySteps 69..=MAX;
     /// `disable_ramdisk` with `clean`.
     CleanWithoutRamdisk 70..=MAX;
+    /// `detail` and `fields` of BIOS settings.
+    BiosQuery 74..=MAX;
     /// `agent_status` and its message in heartbeats.
     HeartbeatStatus 72..=MAX;
     /// `continue_inspection` answers like lookup.

@@ -256,6 +256,39 @@ resource! {
 }
 
 resource! {
+    /// Fields of a BIOS setting.
+    BiosField:
+    Name "name" since 40;
+    Value "value" since 40;
+    CreatedAt "created_at" since 40 SHOWN;
+    UpdatedAt "updated_at" since 40 SHOWN;
+    AttributeType "attribute_type" since 74;
+    AllowableValues "allowable_values" since 74;
+    LowerBound "lower_bound" since 74;
+    UpperBound "upper_bound" since 74;
+    MinLength "min_length" since 74;
+    MaxLength "max_length" since 74;
+    ReadOnly "read_only" since 74;
+    ResetRequired "reset_required" since 74;
+    Unique "unique" since 74;
+    Links "links" since 40 SHOWN;
+}
+
+resource! {
+    /// Fields of a firmware component.
+    FirmwareField:
+    Component "component" since 86;
+    InitialVersion "initial_version" since 86;
+    CurrentVersion "current_version" since 86;
+    LastVersionFlashed "last_version_flashed" since 86;
+    Vendor "vendor" since 114;
+    Model "model" since 114;
+    SerialNumber "serial_number" since 114;
+    CreatedAt "created_at" since 86 SHOWN;
+    UpdatedAt "updated_at" since 86 SHOWN;
+}
+
+resource! {
     /// Fields of a history entry.
     HistoryField:
     Uuid "uuid" since 78;

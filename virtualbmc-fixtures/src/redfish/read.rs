@@ -39,6 +39,19 @@ pub(super) fn resource(service: &mut Service, path: &[&str]) -> Answer {
         ["Systems"] => collection("/Systems", service.systems.keys().cloned()),
         ["Managers"] => collection("/Managers", service.systems.keys().cloned()),
         ["Chassis"] => collection("/Chassis", service.systems.keys().cloned()),
+        ["Registries"] => collection("/Registries", std::iter::once("Attributes".to_owned())),
+        ["Registries", "Attributes"] => Answer::ok(json!({
+            "@odata.id": full, "Id": "Attributes", "Registry": "Attributes.v1",
+            "Location": [{"Language": "en", "Uri": format!("{ROOT}/Registries/Attributes.json")}],
+        })),
+        ["Registries", "Attributes.json"] => Answer::ok(json!({
+            "Id": "Attributes.v1",
+            "RegistryEntries": {"Attributes": [
+                {"AttributeName": "Virtualization", "Type": "Enumeration", "ReadOnly": false, "ResetRequired": true,
+                 "Value": [{"ValueName": "Enabled"}, {"ValueName": "Disabled"}]},
+                {"AttributeName": "Cores", "Type": "Integer", "LowerBound": 1, "UpperBound": 64},
+            ]},
+        })),
         ["EventService"] => Answer::ok(json!({
             "@odata.id": full, "Id": "EventService", "Name": "Event Service", "ServiceEnabled": true,
             "Subscriptions": id("/EventService/Subscriptions"),
@@ -144,6 +157,7 @@ pub(super) fn system(service: &Service, name: &str, s: &System) -> Value {
         "EthernetInterfaces": id(format!("{path}/EthernetInterfaces")),
         "Storage": id(format!("{path}/Storage")),
         "SecureBoot": id(format!("{path}/SecureBoot")),
+        "Bios": id(format!("{path}/Bios")),
         "Links": {"Chassis": [id(format!("/Chassis/{name}"))]},
         "Actions": {"#ComputerSystem.Reset": reset},
     });
@@ -179,6 +193,11 @@ fn system_part(service: &Service, name: &str, s: &System, rest: &[&str]) -> Opti
             "@odata.id": own("SecureBoot"), "Id": "SecureBoot", "Name": "Secure Boot", "SecureBootEnable": s.secure_boot,
             "SecureBootCurrentBoot": if s.secure_boot { "Enabled" } else { "Disabled" },
         })),
+        ["Bios"] => Answer::ok(json!({
+            "@odata.id": own("Bios"), "Id": "Bios", "Name": "BIOS", "AttributeRegistry": "Attributes.v1", "Attributes": s.bios,
+            "@Redfish.Settings": {"SettingsObject": id(format!("{path}/Bios/Settings")), "SupportedApplyTimes": ["OnReset"]},
+        })),
+        ["Bios", "Settings"] => Answer::ok(json!({"@odata.id": own("Bios/Settings"), "Id": "Settings", "Attributes": s.bios_next})),
         ["VirtualMedia", rest @ ..] if p.media_place == MediaPlace::System => return media(service, &path, s, rest),
         ["Processors"] => collection(&format!("{path}/Processors"), (0..s.hardware.processors.len()).map(|n| n.to_string())),
         ["Processors", n] => {

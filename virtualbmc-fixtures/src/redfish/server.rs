@@ -89,6 +89,9 @@ pub(super) struct System {
     pub(super) hardware: Hardware,
     pub(super) led: String,
     pub(super) secure_boot: bool,
+    /// BIOS attributes in force, and those that the next start takes over.
+    pub(super) bios: serde_json::Map<String, Value>,
+    pub(super) bios_next: serde_json::Map<String, Value>,
     pub(super) stale_media: BTreeMap<String, String>,
     pub(super) on_conflicts: u32,
     pub(super) post_refusals: u32,
@@ -138,8 +141,10 @@ impl Service {
     fn apply(&mut self, effect: &Effect) {
         match effect {
             Effect::Power(system, action) => {
-                if let Some(s) = self.systems.get(system) {
+                if let Some(s) = self.systems.get_mut(system) {
                     s.machine.act(*action);
+                    let next = std::mem::take(&mut s.bios_next);
+                    s.bios.extend(next);
                 }
             }
             Effect::Insert(system, slot, image) => {
@@ -287,6 +292,8 @@ impl RedfishBmc {
             hardware,
             led: "Off".to_owned(),
             secure_boot: false,
+            bios: json!({"Virtualization": "Enabled", "Cores": 8, "QuietBoot": true}).as_object().cloned().unwrap_or_default(),
+            bios_next: serde_json::Map::new(),
             stale_media: BTreeMap::new(),
             on_conflicts: 0,
             post_refusals: 0,

@@ -39,6 +39,13 @@ pub(super) fn change(service: &mut Service, method: &str, path: &[&str], body: O
     }
     let result = match (method, path) {
         ("POST", ["Systems", s, "Actions", "ComputerSystem.Reset"]) => reset(service, s, body),
+        ("PATCH", ["Systems", s, "Bios", "Settings"]) => match (service.systems.get_mut(*s), body.get("Attributes")) {
+            (Some(s), Some(Value::Object(given))) => {
+                s.bios_next.extend(given.clone());
+                Ok(Answer::done())
+            }
+            _ => Err(missing("Attributes")),
+        },
         ("POST", ["EventService", "Subscriptions"]) => subscribe(service, body),
         ("PATCH", ["Systems", s]) => patch_system(service, s, body),
         ("PATCH", ["Systems", s, "Settings"]) if matches!(profile.boot_place, BootPlace::Settings | BootPlace::SystemDespiteSettings) => {
