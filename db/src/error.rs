@@ -18,6 +18,9 @@ pub enum Entity {
     Trait,
     Lease,
     BootPlan,
+    DeployTemplate,
+    Runbook,
+    InspectionRule,
 }
 
 impl Entity {
@@ -32,6 +35,9 @@ impl Entity {
             Self::Trait => "Trait",
             Self::Lease => "Lease",
             Self::BootPlan => "Boot plan",
+            Self::DeployTemplate => "Deploy template",
+            Self::Runbook => "Runbook",
+            Self::InspectionRule => "Rule",
         }
     }
 }
@@ -46,6 +52,11 @@ pub enum Unique {
     PortUuid,
     PortAddress,
     PortName,
+    DeployTemplateUuid,
+    DeployTemplateName,
+    RunbookUuid,
+    RunbookName,
+    InspectionRuleUuid,
     Other,
 }
 
@@ -58,6 +69,11 @@ impl Unique {
             Self::PortUuid => "port with UUID",
             Self::PortAddress => "port with MAC address",
             Self::PortName => "port with name",
+            Self::DeployTemplateUuid => "deploy template with UUID",
+            Self::DeployTemplateName => "deploy template with name",
+            Self::RunbookUuid => "runbook with UUID",
+            Self::RunbookName => "runbook with name",
+            Self::InspectionRuleUuid => "rule with UUID",
             Self::Other => "row like",
         }
     }
@@ -237,6 +253,11 @@ fn unique_column(d: &dyn sqlx::error::DatabaseError) -> Option<Unique> {
         ("ports_id", Unique::PortUuid),
         ("ports_address", Unique::PortAddress),
         ("ports_name", Unique::PortName),
+        ("deploy_templates_id", Unique::DeployTemplateUuid),
+        ("deploy_templates_name", Unique::DeployTemplateName),
+        ("runbooks_id", Unique::RunbookUuid),
+        ("runbooks_name", Unique::RunbookName),
+        ("inspection_rules_id", Unique::InspectionRuleUuid),
     ];
     Some(known.into_iter().find(|(k, _)| text.contains(k)).map_or(Unique::Other, |(_, u)| u))
 }
@@ -251,7 +272,7 @@ impl From<DbError> for Fault {
                 _ => FaultKind::NotFound,
             },
             DbError::Duplicate { what, .. } => match what {
-                Unique::NodeName | Unique::PortName => FaultKind::DuplicateName,
+                Unique::NodeName | Unique::PortName | Unique::DeployTemplateName | Unique::RunbookName => FaultKind::DuplicateName,
                 Unique::InstanceUuid => FaultKind::InstanceAssociated,
                 Unique::PortAddress => FaultKind::MacAlreadyExists,
                 _ => FaultKind::AlreadyExists,

@@ -24,6 +24,7 @@ macro_rules! migrations {
 
 migrations! {
     1 "0001_foundation";
+    4 "0004_templates_rules";
 }
 
 /// The migrations of an engine.

@@ -75,6 +75,26 @@ pub(crate) enum Op {
     DriverMethods,
     ConductorList,
     ConductorShow,
+    TemplateList,
+    TemplateCreate,
+    TemplateShow,
+    TemplatePatch,
+    TemplateDelete,
+    RunbookList,
+    RunbookCreate,
+    RunbookShow,
+    RunbookPatch,
+    RunbookDelete,
+    RunbookTraitList,
+    RunbookTraitsSet,
+    RunbookTraitAdd,
+    RunbookTraitsClear,
+    RunbookTraitRemove,
+    RuleList,
+    RuleCreate,
+    RuleShow,
+    RulePatch,
+    RuleDelete,
     VolumeRoot,
     /// An empty list under this key, of a resource that is not built.
     Empty(&'static str),
@@ -109,6 +129,8 @@ pub(crate) enum Below {
     NotAcceptable,
     /// 405 of the framework, with a reason.
     HiddenMethod,
+    /// 405 in the handlers' shape.
+    NotAllowed,
     /// 405 as if the path did not take the method; with this `Allow`.
     NoMethod(&'static str),
 }
@@ -172,7 +194,7 @@ const ALL: &str = "DELETE, GET, PATCH, POST";
 const G: &str = "GET";
 const GDP: &str = "DELETE, GET, PUT";
 
-use Below::{Hidden, HiddenMethod, NoMethod, NotAcceptable, NotFound, NotFoundSince, Unrouted};
+use Below::{Hidden, HiddenMethod, NoMethod, NotAcceptable, NotAllowed, NotFound, NotFoundSince, Unrouted};
 
 #[rustfmt::skip]
 const PLACES: &[Place] = &[
@@ -317,39 +339,49 @@ const PLACES: &[Place] = &[
         delete(Op::Absent("Allocation")).since(52, HiddenMethod),
     ]),
     at("deploy_templates", ALL, &[
-        get(Op::Empty("deploy_templates")).since(55, Hidden),
-        post(Op::NotBuilt("creating deploy templates")).since(55, HiddenMethod),
+        get(Op::TemplateList).since(55, Hidden),
+        post(Op::TemplateCreate).since(55, HiddenMethod),
         patch(Op::IdentMissing).since(55, HiddenMethod),
         delete(Op::IdentMissing).since(55, HiddenMethod),
     ]),
     at("deploy_templates/{}", ALL, &[
-        get(Op::Absent("Deploy template")).since(55, Hidden),
-        patch(Op::Absent("Deploy template")).since(55, HiddenMethod),
-        delete(Op::Absent("Deploy template")).since(55, HiddenMethod),
+        get(Op::TemplateShow).since(55, Hidden),
+        patch(Op::TemplatePatch).since(55, HiddenMethod),
+        delete(Op::TemplateDelete).since(55, HiddenMethod),
+        post(Op::IdentUnexpected).since(55, HiddenMethod),
     ]),
     at("runbooks", ALL, &[
-        get(Op::Empty("runbooks")).since(92, Hidden),
-        post(Op::NotBuilt("creating runbooks")).since(92, HiddenMethod),
+        get(Op::RunbookList).since(92, Hidden),
+        post(Op::RunbookCreate).since(92, HiddenMethod),
         patch(Op::IdentMissing).since(92, HiddenMethod),
         delete(Op::IdentMissing).since(92, HiddenMethod),
     ]),
     at("runbooks/{}", ALL, &[
-        get(Op::Absent("Runbook")).since(92, Hidden),
-        patch(Op::Absent("Runbook")).since(92, HiddenMethod),
-        delete(Op::Absent("Runbook")).since(92, HiddenMethod),
+        get(Op::RunbookShow).since(92, Hidden),
+        patch(Op::RunbookPatch).since(92, HiddenMethod),
+        delete(Op::RunbookDelete).since(92, HiddenMethod),
+        post(Op::IdentUnexpected).since(92, HiddenMethod),
     ]),
-    at("runbooks/{}/traits", GDP, &[any(Op::Absent("Runbook")).since(112, Hidden)]),
-    at("runbooks/{}/traits/{}", GDP, &[any(Op::Absent("Runbook")).since(112, Hidden)]),
+    at("runbooks/{}/traits", GDP, &[
+        get(Op::RunbookTraitList).since(112, Hidden),
+        put(Op::RunbookTraitsSet).since(112, Hidden),
+        delete(Op::RunbookTraitsClear).since(112, Hidden),
+    ]),
+    at("runbooks/{}/traits/{}", GDP, &[
+        put(Op::RunbookTraitAdd).since(112, Hidden),
+        delete(Op::RunbookTraitRemove).since(112, Hidden),
+    ]),
     at("inspection_rules", ALL, &[
-        get(Op::Empty("inspection_rules")).since(96, NotFound),
-        post(Op::NotBuilt("creating inspection rules")).since(96, HiddenMethod),
-        patch(Op::IdentMissing).since(96, HiddenMethod),
-        delete(Op::IdentMissing).since(96, HiddenMethod),
+        get(Op::RuleList).since(96, NotFound),
+        post(Op::RuleCreate).since(96, NotAllowed),
+        patch(Op::IdentMissing).since(96, NotAllowed),
+        delete(Op::IdentMissing).since(96, NotAllowed),
     ]),
     at("inspection_rules/{}", ALL, &[
-        get(Op::Absent("Inspection rule")).since(96, NotFound),
-        patch(Op::Absent("Inspection rule")).since(96, HiddenMethod),
-        delete(Op::Absent("Inspection rule")).since(96, HiddenMethod),
+        get(Op::RuleShow).since(96, NotFound),
+        patch(Op::RulePatch).since(96, NotAllowed),
+        delete(Op::RuleDelete).since(96, NotAllowed),
+        post(Op::IdentUnexpected).since(96, NotAllowed),
     ]),
 
     at("shards", G, &[get(Op::NotBuilt("the list of shards")).since(82, NotFound)]),
@@ -414,6 +446,7 @@ pub(crate) fn find(method: &str, segments: &[String], slash: bool, version: Vers
             Below::Unrouted | Below::NotFoundSince(_) => Lost::Refused(Refusal::Unrouted),
             Below::Hidden => Lost::Refused(Refusal::Hidden),
             Below::NotAcceptable => Lost::Fault(FaultKind::NotAcceptable),
+            Below::NotAllowed => Lost::Fault(FaultKind::MethodNotAllowed),
             Below::HiddenMethod => Lost::Refused(Refusal::HiddenMethod),
             Below::NoMethod(allow) => Lost::Refused(Refusal::Method(allow)),
         });

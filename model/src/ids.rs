@@ -39,4 +39,10 @@ ids! {
     FlowId;
     /// A history entry.
     HistoryId;
+    /// A deploy template.
+    DeployTemplateId;
+    /// A runbook.
+    RunbookId;
+    /// An inspection rule.
+    RuleId;
 }

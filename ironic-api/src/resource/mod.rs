@@ -1,8 +1,10 @@
 //! One module per resource: parse, call, render.
 
 pub(crate) mod conductor;
+pub(crate) mod deploy_template;
 pub(crate) mod driver;
 pub(crate) mod history;
+pub(crate) mod inspection_rule;
 pub(crate) mod interfaces;
 pub(crate) mod masking;
 pub(crate) mod network_data;
@@ -19,6 +21,9 @@ pub(crate) mod port;
 pub(crate) mod port_write;
 pub(crate) mod provision;
 pub(crate) mod raid;
+pub(crate) mod record;
 pub(crate) mod root;
+pub(crate) mod runbook;
 pub(crate) mod steps;
+pub(crate) mod traits;
 pub(crate) mod vendor;
