@@ -19,7 +19,6 @@ mod print;
 mod record;
 mod structured;
 mod wait;
-mod yaml;
 
 use std::process::ExitCode;
 

@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use bessemer_model::yaml;
 use serde_json::Value;
 
 use crate::error::CliError;
-use crate::yaml;
 
 /// Largest file that is read, in bytes.
 const MAX_FILE: u64 = 64 << 20;

@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use bessemer_model::conductor::DriverOffer;
 
+use crate::rules::MaskSecrets;
+
 /// Configuration of one conductor. [`Default`] gives the documented defaults.
 #[derive(Clone, Debug)]
 pub struct ConductorConfig {
@@ -93,6 +95,12 @@ pub struct ConductorConfig {
     pub inspect_power_off: bool,
     /// `[inspector] add_ports`: `pxe`, `active`, `all` or `disabled`.
     pub inspect_add_ports: String,
+    /// `[inspection_rules] built_in_rules`: a file of rules beside those of the API.
+    pub built_in_rules: Option<PathBuf>,
+    /// `[inspection_rules] mask_secrets`.
+    pub mask_secrets: MaskSecrets,
+    /// `[api] disallow_deploy_steps`: left out of deploy templates (`interface.step`).
+    pub disallow_deploy_steps: Vec<String>,
     /// `[auto_discovery] enabled`.
     pub auto_discovery: bool,
     /// `[auto_discovery] driver`.
@@ -158,6 +166,9 @@ impl Default for ConductorConfig {
             file_url_allowed_paths: vec![PathBuf::from("/var/lib/ironic"), PathBuf::from("/var/lib/bessemer")],
             inspect_power_off: true,
             inspect_add_ports: "pxe".into(),
+            built_in_rules: None,
+            mask_secrets: MaskSecrets::Always,
+            disallow_deploy_steps: vec!["vendor.send_raw".into()],
             auto_discovery: false,
             auto_discovery_driver: "redfish".into(),
             ramdisk_heartbeat_timeout: s(300),

@@ -3,7 +3,7 @@
 use bessemer_db::{Inventory, NodeNew};
 use bessemer_model::{
     Json, JsonMap,
-    fault::Fault,
+    fault::{Fault, FaultKind},
     history::HistoryEntry,
     ids::{HistoryId, NodeId},
     interface::InterfaceKind,
@@ -16,7 +16,8 @@ use serde_json::json;
 use crate::{
     core::Core,
     files::{self, FileProblem},
-    hooks,
+    hooks, rules,
+    ruling::{self, Problem},
 };
 
 /// What every unknown machine boots: the ramdisk, with the address to report to.
@@ -81,15 +82,30 @@ pub async fn enroll(core: &Core, inventory: Json, plugin_data: JsonMap) -> Resul
     };
     let new = NodeNew { id, spec, status: NodeStatus::new(ProvisionState::Enroll), traits: vec![], history: vec![history], events: vec![] };
     let node = core.store.node_create(new).await?;
-    let plugin_data = Json::Object(plugin_data);
-    let found = hooks::run(&core.config, &node, &inventory, &plugin_data, &[]).map_err(Fault::invalid)?;
+    let mut report = Inventory { inventory, plugin_data: Json::Object(plugin_data) };
+    let found = hooks::run(&core.config, &node, &report.inventory, &report.plugin_data, &[]).map_err(Fault::invalid)?;
+    if let Some(m) = report.plugin_data.as_object_mut() {
+        m.extend(found.plugin_data);
+    }
     let mut spec = node.spec.clone();
     spec.properties.extend(found.properties);
-    core.store.node_update_spec(id, node.revision, spec, None).await?;
-    for port in hooks::new_ports(&node, &found.ports, now) {
+    let new_ports = hooks::new_ports(&node, &found.ports, now);
+    let ruled = ruling::rule(core, &node, &spec, &node.status.driver_internal_info, new_ports, report).await;
+    let ruled = ruled.map_err(|p| match p {
+        Problem::Store(text) => Fault::new(FaultKind::TemporaryFailure, text),
+        Problem::Rule(text) => Fault::invalid(text),
+    })?;
+    core.store.node_update_spec(id, node.revision, ruled.spec, None).await?;
+    for t in &ruled.traits_added {
+        core.store.node_add_trait(id, t).await?;
+    }
+    for port in ruled.new_ports {
         core.store.port_create(port).await?;
     }
-    core.store.inventory_put(id, Inventory { inventory, plugin_data }).await?;
+    core.store.inventory_put(id, ruled.report).await?;
+    for call in &ruled.calls {
+        rules::make(&core.http, call).await.map_err(|e| Fault::invalid(format!("action api-call of an inspection rule: {e}")))?;
+    }
     tracing::info!(node = %id, "unknown machine discovered");
     Ok(core.store.node_get(id).await?)
 }

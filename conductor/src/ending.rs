@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::{
     flows,
-    task::{Task, TaskError, new_flow},
+    task::{StepsEnd, Task, TaskError, new_flow},
 };
 
 /// Keys of `driver_internal_info` that a flow leaves behind only while it lasts (`states.md` appendix B).
@@ -42,6 +42,9 @@ pub(crate) async fn finished(t: &mut Task) -> Result<(), TaskError> {
         if ran_steps {
             info.insert(steps.into(), Json::Null);
         }
+    }
+    if ran_steps {
+        t.record_steps(Some(StepsEnd::Well));
     }
     let mut next = None;
     match kind {
@@ -88,8 +91,11 @@ pub(crate) async fn failed(t: &mut Task, step: &Step, text: &str) -> Result<(), 
     };
     tracing::warn!(node = %t.node.id, flow = kind.as_str(), step = %step.label(), error = %text, "flow failed");
     t.log(Some(step), "failed", text.clone());
-    t.record_error(&text);
     let visible_step = (step.visible() || step.name == "device.verify") && t.flow.noted("planned").is_some();
+    if visible_step {
+        t.record_steps(Some(StepsEnd::At(step)));
+    }
+    t.record_error(&text);
     match kind {
         FlowKind::Clean if visible_step => set_maintenance(t, NodeFault::CleanFailure, &text),
         FlowKind::Service if visible_step || t.flow.noted("unplannable").is_some() => set_maintenance(t, NodeFault::ServiceFailure, &text),
@@ -193,5 +199,8 @@ pub(crate) fn publish_plan(t: &mut Task) {
     let list: Vec<Json> = t.flow.steps.iter().filter(|s| s.visible()).map(step_json).collect();
     let info = t.internal_info();
     info.insert(key.into(), Json::Array(list));
+    if t.flow.noted("planned").is_none() {
+        t.record_steps(None);
+    }
     t.flow.set_note("planned", json!(true));
 }

@@ -21,6 +21,8 @@ pub mod hooks;
 pub mod image;
 mod periodic;
 mod ramdisk_api;
+pub mod rules;
+mod ruling;
 mod runner;
 pub mod service;
 pub mod steps;

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use bessemer_drivers::{iface::StepDecl, registry::Registry};
 use bessemer_model::{
     Json, JsonMap,
+    deploy_template::DeployTemplate,
     interface::InterfaceKind,
     node::Node,
     step::{RESERVED_STEPS, Replay, RunsOn, Step, StepSource},
@@ -242,6 +243,30 @@ pub fn resolve(user: &[UserStep], offers: &[Offer], agent_known: bool, ramdisk: 
     Ok(out)
 }
 
+/// The user's deploy steps, then those of the templates that the user does not override, without the ones ruled out.
+///
+/// # Errors
+/// [`StepProblem`] when templates name a step twice.
+pub fn with_templates(mut user: Vec<UserStep>, templates: &[DeployTemplate], ruled_out: &[String]) -> Result<Vec<UserStep>, StepProblem> {
+    let mut seen = HashSet::new();
+    let own: HashSet<(InterfaceKind, String)> = user.iter().map(|u| (u.interface, u.step.clone())).collect();
+    for (t, s) in templates.iter().flat_map(|t| t.steps.iter().map(move |s| (t, s))) {
+        let label = format!("{}.{}", s.interface.as_str(), s.step);
+        if !seen.insert((s.interface, s.step.clone())) {
+            let names: Vec<&str> = templates.iter().map(|t| t.name.as_str()).collect();
+            return Err(StepProblem(format!("the deploy templates {} name the step {label} more than once", names.join(", "))));
+        }
+        if s.interface == InterfaceKind::Deploy && s.step == "deploy" && s.priority > 0 {
+            return Err(StepProblem(format!("deploy template {}: core step {label} can only be disabled (priority 0)", t.name)));
+        }
+        if !own.contains(&(s.interface, s.step.clone())) && !ruled_out.contains(&label) {
+            let step = UserStep { args: s.args.clone(), priority: Some(s.priority), ..UserStep::new(s.interface, s.step.clone()) };
+            user.push(step);
+        }
+    }
+    Ok(user)
+}
+
 /// The steps of a deployment: what drivers (and the agent) run by themselves, overridden by the user's; priority 0 disables.
 ///
 /// # Errors
@@ -278,7 +303,7 @@ mod tests {
     use super::*;
 
     fn user(interface: InterfaceKind, step: &str, priority: Option<u32>) -> UserStep {
-        UserStep { interface, step: step.into(), args: JsonMap::new(), priority }
+        UserStep { priority, ..UserStep::new(interface, step) }
     }
 
     #[test]
@@ -293,6 +318,32 @@ mod tests {
         let without = names(deployment(&offers, &[user(InterfaceKind::Deploy, "write_image", Some(0))], false).expect("steps"));
         assert!(!without.contains(&"write_image".to_owned()));
         assert!(deployment(&offers, &[user(InterfaceKind::Deploy, "deploy", Some(10))], false).is_err());
+    }
+
+    #[test]
+    fn templates_override_drivers_and_the_user_overrides_templates() {
+        use bessemer_model::{deploy_template::TemplateStep, ids::DeployTemplateId};
+        let template = |name: &str, step: &str, priority| DeployTemplate {
+            name: name.into(),
+            steps: vec![TemplateStep { interface: InterfaceKind::Deploy, step: step.into(), args: JsonMap::new(), priority }],
+            ..DeployTemplate::blank(DeployTemplateId::random())
+        };
+        let offers = deploy_interface_steps("direct");
+        let planned = |user: Vec<UserStep>, templates: &[DeployTemplate]| {
+            let all = with_templates(user, templates, &["deploy.ruled_out".into()])?;
+            Ok::<_, StepProblem>(deployment(&offers, &all, false)?.into_iter().map(|s| (s.name, s.priority)).collect::<Vec<_>>())
+        };
+        let first = template("CUSTOM_A", "boot_instance", 70);
+        let with = planned(vec![], std::slice::from_ref(&first)).expect("steps");
+        assert_eq!(with[2], ("boot_instance".to_owned(), 70));
+        let user = || vec![user(InterfaceKind::Deploy, "boot_instance", Some(0))];
+        assert!(planned(user(), std::slice::from_ref(&first)).expect("steps").iter().all(|(n, _)| n != "boot_instance"));
+        let off = planned(vec![], &[template("CUSTOM_A", "write_image", 0)]).expect("steps");
+        assert!(off.iter().all(|(n, _)| n != "write_image"));
+        assert!(planned(vec![], &[first.clone(), template("CUSTOM_B", "boot_instance", 1)]).is_err());
+        assert!(planned(vec![], &[template("CUSTOM_A", "deploy", 5)]).is_err());
+        let ruled_out = planned(vec![], &[template("CUSTOM_A", "ruled_out", 5)]).expect("steps");
+        assert!(ruled_out.iter().all(|(n, _)| n != "ruled_out"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bessemer_db::{Commit, Committed, DbError, FlowWrite, StoredFlow};
+use bessemer_db::{Commit, Committed, DbError, FlowWrite, PortChange, StoredFlow};
 use bessemer_model::{
     Json,
     clock::Timestamp,
@@ -38,6 +38,15 @@ impl From<DbError> for TaskError {
             other => Self::Store(other),
         }
     }
+}
+
+/// How the steps of a flow ended.
+#[derive(Clone, Copy)]
+pub enum StepsEnd<'a> {
+    /// All done.
+    Well,
+    /// This one failed.
+    At(&'a Step),
 }
 
 /// A node under claim with its flow, and the commit being gathered.
@@ -111,21 +120,50 @@ impl Task {
 
     /// An error for people: `last_error` and a history entry.
     pub fn record_error(&mut self, text: &str) {
-        let now = self.now();
         self.pending.change.last_error = Some(Some(text.to_owned()));
+        self.history("ERROR", event_type(self.flow.kind).into(), text.to_owned());
+    }
+
+    /// Beginning and end of the steps of cleaning, deployment and servicing, as the history tells them.
+    pub fn record_steps(&mut self, ended: Option<StepsEnd<'_>>) {
+        let name = match self.flow.kind {
+            FlowKind::Clean if self.flow.target.is_some() => "manual_cleaning",
+            FlowKind::Clean => "automated_cleaning",
+            FlowKind::Deploy => "deployment",
+            FlowKind::Service => "servicing",
+            _ => return,
+        };
+        let steps: Vec<String> = self.flow.steps.iter().filter(|s| s.visible()).map(Step::label).collect();
+        let (words, steps) = (name.replace('_', " "), steps.join(", "));
+        match ended {
+            None => self.history("INFO", format!("{name}_start"), format!("Starting {words} with steps=[{steps}]")),
+            Some(StepsEnd::Well) => {
+                self.history("INFO", format!("{name}_end"), format!("The {words} completed successfully with steps=[{steps}]"));
+            }
+            Some(StepsEnd::At(step)) => {
+                let text = format!("The {words} aborted at step '{}' with steps=[{steps}]", step.label());
+                self.history("ERROR", format!("{name}_end"), text);
+            }
+        }
+    }
+
+    fn history(&mut self, severity: &str, event_type: String, event: String) {
+        let now = self.now();
+        #[allow(clippy::cast_precision_loss, reason = "seconds")]
+        let spent = self.node.status.provision_updated_at.map(|t| now.since(t).as_secs() as f64);
         self.pending.history.push(HistoryEntry {
             id: HistoryId::random(),
             node: self.node.id,
             created_at: now,
-            severity: "ERROR".into(),
-            event: text.to_owned(),
-            event_type: event_type(self.flow.kind).into(),
+            severity: severity.into(),
+            event,
+            event_type,
             conductor: Some(self.core.config.host.clone()),
             user: None,
             project: None,
             state: Some(self.node.status.provision_state),
             target_provision_state: self.node.status.target_provision_state,
-            duration_seconds: Some(now.since(self.flow.created_at).as_secs_f64()),
+            duration_seconds: spent,
         });
     }
 
@@ -192,12 +230,27 @@ impl Task {
                         *spec = merge_spec(&base, spec, &fresh.spec);
                         *revision = fresh.revision;
                     }
+                    merge_ports(&self.core, &mut commit.ports).await?;
                 }
                 Err(e) => return Err(e.into()),
             }
         }
         Err(TaskError::Lost)
     }
+}
+
+/// Lays changes of ports over what was patched meanwhile. A port that is gone stays gone.
+async fn merge_ports(core: &Core, ports: &mut Vec<PortChange>) -> Result<(), TaskError> {
+    let mut out = Vec::with_capacity(ports.len());
+    for c in ports.drain(..) {
+        match core.store.port_get(&c.new.id.to_string()).await {
+            Ok(theirs) => out.push(PortChange { new: crate::rules::merge_port(&c.base, &c.new, &theirs), base: theirs }),
+            Err(DbError::NotFound { .. }) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    *ports = out;
+    Ok(())
 }
 
 /// `ours` changed against `base`, laid over `theirs`: per field, theirs unless we changed it. Objects are merged by key.
@@ -207,7 +260,7 @@ fn merge_spec(base: &NodeSpec, ours: &NodeSpec, theirs: &NodeSpec) -> NodeSpec {
     serde_json::from_value(merged).unwrap_or_else(|_| ours.clone())
 }
 
-fn merge_json(base: &Json, ours: &Json, theirs: &Json) -> Json {
+pub(crate) fn merge_json(base: &Json, ours: &Json, theirs: &Json) -> Json {
     if ours == base {
         return theirs.clone();
     }

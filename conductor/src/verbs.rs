@@ -316,7 +316,7 @@ async fn deployment(core: &Arc<Core>, node: &Node, r: &ProvisionRequest) -> Resu
             return Err(Fault::invalid(format!("instance_info traits are not traits of the node: {}", missing.join(", "))));
         }
     }
-    let user = r.steps.clone().unwrap_or_default();
+    let user = with_templates(core, node, r.steps.clone().unwrap_or_default()).await?;
     let request = json!({"verb": r.verb.as_str(), "configdrive": r.configdrive.clone().unwrap_or(Json::Null), "steps": user});
     let flow = flows::deploy(&core.registry, node, &user, request, core.now()).map_err(|e| Fault::invalid(e.0))?;
     let mut p = Plan::with(flow);
@@ -330,6 +330,19 @@ async fn deployment(core: &Arc<Core>, node: &Node, r: &ProvisionRequest) -> Resu
         p.spec = Some(spec);
     }
     Ok(p)
+}
+
+/// The user's deploy steps with those of the templates that the instance's traits name. The flow keeps them: what becomes of a template
+/// during a deployment does not change it.
+async fn with_templates(core: &Core, node: &Node, user: Vec<bessemer_rpc::UserStep>) -> Result<Vec<bessemer_rpc::UserStep>, Fault> {
+    let traits = node.spec.instance_info.get("traits").and_then(Json::as_array);
+    let names: Vec<String> = traits.into_iter().flatten().filter_map(Json::as_str).map(str::to_owned).collect();
+    if names.is_empty() {
+        return Ok(user);
+    }
+    let templates = core.store.deploy_templates_named(&names).await?;
+    crate::steps::with_templates(user, &templates, &core.config.disallow_deploy_steps)
+        .map_err(|e| Fault::invalid(format!("Failed to validate deploy or power info for node {}: {}", node.id, e.0)))
 }
 
 async fn cleaning_limit(core: &Core) -> Result<(), Fault> {
@@ -408,6 +421,9 @@ fn given_steps(steps: &[bessemer_rpc::UserStep]) -> Json {
                 let mut m = json!({"interface": s.interface, "step": s.step});
                 if !s.args.is_empty() {
                     m["args"] = Json::Object(bessemer_model::secret::masked(&s.args));
+                }
+                if let Some(o) = s.order {
+                    m["order"] = json!(o);
                 }
                 m
             })

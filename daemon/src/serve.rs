@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use axum::serve::ListenerExt;
-use bessemer_conductor::{Conductor, ConductorConfig, Core, boot_source::StoreBootSource};
+use bessemer_conductor::{Conductor, ConductorConfig, Core, boot_source::StoreBootSource, rules::MaskSecrets};
 use bessemer_db::{OpenOptions, SealKey, Store, Synchronous};
 use bessemer_drivers::{
     fake::{FakeBehaviour, FakeHardware},
@@ -49,6 +49,10 @@ pub async fn serve(options: Options) -> Result<()> {
     let tls = crate::access::tls_files(&options)?;
     let scheme = if tls.is_some() { "https" } else { "http" };
 
+    let mask = options.text("inspection_rules", "mask_secrets");
+    if MaskSecrets::parse(&mask).is_none() {
+        anyhow::bail!("[inspection_rules] mask_secrets = \"{mask}\" is not known; use always, sensitive or never");
+    }
     let mut config = conductor_config(&options, &state_dir);
     config.drivers = drivers.clone();
     if let Some(n) = &network {
@@ -276,6 +280,9 @@ fn conductor_config(o: &Options, state_dir: &std::path::Path) -> ConductorConfig
         file_url_allowed_paths: o.list("conductor", "file_url_allowed_paths").into_iter().map(PathBuf::from).collect(),
         inspect_power_off: o.flag("inspector", "power_off"),
         inspect_add_ports: o.text("inspector", "add_ports"),
+        built_in_rules: o.given("inspection_rules", "built_in_rules").map(PathBuf::from),
+        mask_secrets: MaskSecrets::parse(&o.text("inspection_rules", "mask_secrets")).unwrap_or_default(),
+        disallow_deploy_steps: o.list("api", "disallow_deploy_steps"),
         auto_discovery: o.flag("auto_discovery", "enabled"),
         auto_discovery_driver: o.text("auto_discovery", "driver"),
         ramdisk_heartbeat_timeout: o.seconds("api", "ramdisk_heartbeat_timeout"),

@@ -11,7 +11,7 @@ use crate::{
     },
     error::{DbError, Entity, Result},
     event, firmware, flow, flow_row, history, inventory,
-    node::{spec_write, traits_write},
+    node::{spec_write, traits_change, traits_write},
     node_row::push_change,
     port,
     seal::SealKey,
@@ -151,6 +151,8 @@ async fn write_commit(c: &mut Conn, key: &SealKey, now: Timestamp, claim: &Claim
         flow: written,
         next_flow,
         traits,
+        traits_added,
+        traits_removed,
         inventory: inspected,
         boot_plan: plan,
         agent: said,
@@ -159,6 +161,7 @@ async fn write_commit(c: &mut Conn, key: &SealKey, now: Timestamp, claim: &Claim
         bios,
         firmware: components,
         new_ports,
+        ports,
         log,
         history: entries,
         events,
@@ -190,6 +193,7 @@ async fn write_commit(c: &mut Conn, key: &SealKey, now: Timestamp, claim: &Claim
     if let Some(t) = traits {
         traits_write(c, node, &t).await?;
     }
+    traits_change(c, node, &traits_added, &traits_removed).await?;
     match inspected {
         Write::Keep => {}
         Write::Put(i) => inventory::put(c, node, &i).await?,
@@ -207,6 +211,9 @@ async fn write_commit(c: &mut Conn, key: &SealKey, now: Timestamp, claim: &Claim
         firmware::firmware_sync(c, node, &components, now).await?;
     }
     add_ports(c, now, &new_ports).await?;
+    for p in &ports {
+        port::change(c, p, now).await?;
+    }
     flow::log_all(c, &log).await?;
     history::add_all(c, &entries).await?;
     event::add_all(c, &events).await?;

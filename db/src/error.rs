@@ -24,6 +24,9 @@ pub enum Entity {
     Lease,
     BootPlan,
     BiosSetting,
+    DeployTemplate,
+    Runbook,
+    InspectionRule,
 }
 
 impl Entity {
@@ -42,6 +45,9 @@ impl Entity {
             Self::Lease => "Lease",
             Self::BootPlan => "Boot plan",
             Self::BiosSetting => "BIOS setting",
+            Self::DeployTemplate => "Deploy template",
+            Self::Runbook => "Runbook",
+            Self::InspectionRule => "Rule",
         }
     }
 }
@@ -62,6 +68,11 @@ pub enum Unique {
     VolumeTargetIndex,
     AllocationUuid,
     AllocationName,
+    DeployTemplateUuid,
+    DeployTemplateName,
+    RunbookUuid,
+    RunbookName,
+    InspectionRuleUuid,
     Other,
 }
 
@@ -80,6 +91,11 @@ impl Unique {
             Self::VolumeTargetIndex => "volume target of the node with boot index",
             Self::AllocationUuid => "allocation with UUID",
             Self::AllocationName => "allocation with name",
+            Self::DeployTemplateUuid => "deploy template with UUID",
+            Self::DeployTemplateName => "deploy template with name",
+            Self::RunbookUuid => "runbook with UUID",
+            Self::RunbookName => "runbook with name",
+            Self::InspectionRuleUuid => "rule with UUID",
             Self::Other => "row like",
         }
     }
@@ -288,6 +304,11 @@ fn unique_column(d: &dyn sqlx::error::DatabaseError) -> Option<Unique> {
         ("volume_targets_node", Unique::VolumeTargetIndex),
         ("allocations_id", Unique::AllocationUuid),
         ("allocations_name", Unique::AllocationName),
+        ("deploy_templates_id", Unique::DeployTemplateUuid),
+        ("deploy_templates_name", Unique::DeployTemplateName),
+        ("runbooks_id", Unique::RunbookUuid),
+        ("runbooks_name", Unique::RunbookName),
+        ("inspection_rules_id", Unique::InspectionRuleUuid),
     ];
     Some(known.into_iter().find(|(k, _)| text.contains(k)).map_or(Unique::Other, |(_, u)| u))
 }
@@ -302,7 +323,7 @@ impl From<DbError> for Fault {
                 _ => FaultKind::NotFound,
             },
             DbError::Duplicate { what, .. } => match what {
-                Unique::NodeName | Unique::PortName | Unique::AllocationName => FaultKind::DuplicateName,
+                Unique::NodeName | Unique::PortName | Unique::AllocationName | Unique::DeployTemplateName | Unique::RunbookName => FaultKind::DuplicateName,
                 Unique::InstanceUuid => FaultKind::InstanceAssociated,
                 Unique::PortAddress => FaultKind::MacAlreadyExists,
                 _ => FaultKind::AlreadyExists,

@@ -285,6 +285,17 @@ async fn lost(c: &mut Conn, id: NodeId, revision: i64, expect: Option<ProvisionS
     })
 }
 
+/// Adds and removes traits; what is there or gone already is no error.
+pub(crate) async fn traits_change(c: &mut Conn, id: NodeId, added: &[String], removed: &[String]) -> Result<()> {
+    for t in added {
+        c.execute(TRAIT_ADD, args![id, t]).await?;
+    }
+    for t in removed {
+        c.execute(TRAIT_REMOVE, args![id, t]).await?;
+    }
+    Ok(())
+}
+
 pub(crate) async fn traits_write(c: &mut Conn, id: NodeId, traits: &[String]) -> Result<()> {
     c.execute(TRAITS_CLEAR, args![id]).await?;
     for t in traits {

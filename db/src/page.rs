@@ -15,7 +15,7 @@ pub(crate) enum Holds {
 
 /// A sort key: the expression over the listed table, or none for the order of creation itself.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Key(pub Option<(Sql, Holds)>);
+pub struct Key(pub(crate) Option<(Sql, Holds)>);
 
 impl Key {
     pub(crate) const CREATED: Self = Self(None);

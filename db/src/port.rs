@@ -11,7 +11,7 @@ use crate::{
     error::{DbError, Entity, Result, Unique},
     page::{Key, Listing, contains},
     store::Store,
-    types::{PortFilter, PortPage, PortSort},
+    types::{PortChange, PortFilter, PortPage, PortSort},
 };
 
 macro_rules! columns {
@@ -239,6 +239,16 @@ async fn by_id(c: &mut Conn, id: PortId) -> Result<Port> {
 /// Adds a port that inspection found, unless its address is known.
 pub(crate) async fn add_if_unknown(c: &mut Conn, p: &Port, now: Timestamp) -> Result<()> {
     c.execute(INSERT_UNKNOWN, port_args(p, now)).await.map(drop).map_err(|e| taken(e, p))
+}
+
+/// Changes a port that nobody else changed since it was read; one that is gone stays gone.
+pub(crate) async fn change(c: &mut Conn, p: &PortChange, now: Timestamp) -> Result<()> {
+    let mut a = port_args(&p.new, now);
+    a.push(p.base.revision.into());
+    if c.execute(UPDATE, a).await.map_err(|e| taken(e, &p.new))? == 0 && c.row(BY_ID, args![p.new.id]).await?.is_some() {
+        return Err(DbError::RevisionLost { node: p.new.node.to_string() });
+    }
+    Ok(())
 }
 
 fn taken(e: DbError, p: &Port) -> DbError {

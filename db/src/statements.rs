@@ -19,6 +19,7 @@ const MODULES: &[(&str, &[(&str, Sql)])] = &[
     ("boot_plan", crate::boot_plan::ALL),
     ("claim", crate::claim::ALL),
     ("conductor", crate::conductor::ALL),
+    ("deploy_template", crate::deploy_template::ALL),
     ("event", crate::event::ALL),
     ("firmware", crate::firmware::ALL),
     ("flow", crate::flow::ALL),
@@ -28,6 +29,8 @@ const MODULES: &[(&str, &[(&str, Sql)])] = &[
     ("lease", crate::lease::ALL),
     ("node", crate::node::ALL),
     ("port", crate::port::ALL),
+    ("rule", crate::rule::ALL),
+    ("runbook", crate::runbook::ALL),
     ("secret", crate::secret::ALL),
     ("store", crate::store::ALL),
     ("volume", crate::volume::ALL),
@@ -95,6 +98,18 @@ async fn every_sort_key_pages_on_both_engines() {
         }
         every_volume_key::<Connector>(&s).await;
         every_volume_key::<Target>(&s).await;
+        every_record_key::<bessemer_model::deploy_template::DeployTemplate>(&s, &(), DeployTemplateSort::ALL).await;
+        every_record_key::<bessemer_model::runbook::Runbook>(&s, &Some("p".into()), RunbookSort::ALL).await;
+        every_record_key::<bessemer_model::inspection_rule::InspectionRule>(&s, &(), RuleSort::ALL).await;
+    }
+}
+
+async fn every_record_key<R: crate::Record>(s: &Store, filter: &R::Filter, keys: &[R::Sort]) {
+    for sort in keys {
+        for desc in [false, true] {
+            let page = Page { limit: 5, marker: None, sort: *sort, desc };
+            assert!(s.record_list::<R>(filter, &page).await.is_ok());
+        }
     }
 }
 

@@ -205,6 +205,78 @@ pub enum HistorySort {
     Project,
 }
 
+/// Columns that deploy templates can be sorted by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named after the fields")]
+pub enum DeployTemplateSort {
+    /// Order of creation (`id`).
+    #[default]
+    Created,
+    Uuid,
+    Name,
+    CreatedAt,
+    UpdatedAt,
+}
+
+impl DeployTemplateSort {
+    /// Every key.
+    pub const ALL: &'static [Self] = &[Self::Created, Self::Uuid, Self::Name, Self::CreatedAt, Self::UpdatedAt];
+}
+
+/// Columns that runbooks can be sorted by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named after the fields")]
+pub enum RunbookSort {
+    /// Order of creation (`id`).
+    #[default]
+    Created,
+    Uuid,
+    Name,
+    Description,
+    Public,
+    Owner,
+    DisableRamdisk,
+    CreatedAt,
+    UpdatedAt,
+}
+
+impl RunbookSort {
+    /// Every key.
+    pub const ALL: &'static [Self] = &[
+        Self::Created,
+        Self::Uuid,
+        Self::Name,
+        Self::Description,
+        Self::Public,
+        Self::Owner,
+        Self::DisableRamdisk,
+        Self::CreatedAt,
+        Self::UpdatedAt,
+    ];
+}
+
+/// Columns that inspection rules can be sorted by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named after the fields")]
+pub enum RuleSort {
+    /// Order of creation (`id`).
+    #[default]
+    Created,
+    Uuid,
+    Priority,
+    Description,
+    Phase,
+    Sensitive,
+    CreatedAt,
+    UpdatedAt,
+}
+
+impl RuleSort {
+    /// Every key.
+    pub const ALL: &'static [Self] =
+        &[Self::Created, Self::Uuid, Self::Priority, Self::Description, Self::Phase, Self::Sensitive, Self::CreatedAt, Self::UpdatedAt];
+}
+
 /// Which nodes a list holds as to parenthood.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Children {
@@ -404,6 +476,10 @@ pub struct Commit {
     pub next_flow: Option<Flow>,
     /// The whole set of traits.
     pub traits: Option<Vec<String>>,
+    /// Traits to add.
+    pub traits_added: Vec<String>,
+    /// Traits to remove.
+    pub traits_removed: Vec<String>,
     /// Inspection data.
     pub inventory: Write<Inventory>,
     /// The boot plan.
@@ -420,6 +496,8 @@ pub struct Commit {
     pub firmware: Vec<FirmwareComponent>,
     /// Ports found by inspection; one whose address is known already is left as it is.
     pub new_ports: Vec<Port>,
+    /// Ports that were changed; [`crate::DbError::RevisionLost`] when somebody else changed one meanwhile.
+    pub ports: Vec<PortChange>,
     /// Log lines.
     pub log: Vec<FlowLogEntry>,
     /// History entries.
@@ -428,6 +506,15 @@ pub struct Commit {
     pub events: Vec<OutboxEvent>,
     /// Let the node go.
     pub release: bool,
+}
+
+/// A change of a port.
+#[derive(Clone, Debug)]
+pub struct PortChange {
+    /// The port as it was read.
+    pub base: Port,
+    /// As it shall be.
+    pub new: Port,
 }
 
 /// What a commit tells its runner.

@@ -16,7 +16,10 @@ use axum::{
 };
 use bessemer_db::Store;
 use bessemer_model::{
+    deploy_template::DeployTemplate,
     fault::{Fault, FaultKind},
+    inspection_rule::InspectionRule,
+    runbook::Runbook,
     volume::{Connector, Target},
 };
 use bessemer_rpc::{ConductorApi, RequestCx};
@@ -40,7 +43,7 @@ use crate::{
     request::{Api, Req},
     resource::{
         allocation, conductor, driver, firmware, history, node, node_devices, node_states, node_sub, node_write, placeholder, port,
-        port_write, provision, root, vendor, volume,
+        port_write, provision, record, root, runbook, vendor, volume,
     },
     ring::Ring,
     route::{self, Lost, Op},
@@ -364,6 +367,26 @@ async fn dispatch(api: &Api, req: &Req, op: Op) -> Result<Reply, Fault> {
         Op::DriverMethods => vendor::driver_methods(api, req).await,
         Op::ConductorList => conductor::list(api, req).await,
         Op::ConductorShow => conductor::show(api, req).await,
+        Op::TemplateList => record::list::<DeployTemplate>(api, req).await,
+        Op::TemplateCreate => record::create::<DeployTemplate>(api, req).await,
+        Op::TemplateShow => record::show::<DeployTemplate>(api, req).await,
+        Op::TemplatePatch => record::patch::<DeployTemplate>(api, req).await,
+        Op::TemplateDelete => record::delete::<DeployTemplate>(api, req).await,
+        Op::RunbookList => record::list::<Runbook>(api, req).await,
+        Op::RunbookCreate => record::create::<Runbook>(api, req).await,
+        Op::RunbookShow => record::show::<Runbook>(api, req).await,
+        Op::RunbookPatch => record::patch::<Runbook>(api, req).await,
+        Op::RunbookDelete => record::delete::<Runbook>(api, req).await,
+        Op::RunbookTraitList => runbook::traits(api, req).await,
+        Op::RunbookTraitsSet => runbook::traits_set(api, req).await,
+        Op::RunbookTraitAdd => runbook::trait_add(api, req).await,
+        Op::RunbookTraitsClear => runbook::traits_clear(api, req).await,
+        Op::RunbookTraitRemove => runbook::trait_remove(api, req).await,
+        Op::RuleList => record::list::<InspectionRule>(api, req).await,
+        Op::RuleCreate => record::create::<InspectionRule>(api, req).await,
+        Op::RuleShow => record::show::<InspectionRule>(api, req).await,
+        Op::RulePatch => record::patch::<InspectionRule>(api, req).await,
+        Op::RuleDelete => record::delete::<InspectionRule>(api, req).await,
         Op::VolumeRoot => placeholder::volume(req),
         Op::Empty(key) => placeholder::empty(key),
         Op::Absent(what) => placeholder::absent(req, what),

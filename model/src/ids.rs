@@ -43,4 +43,10 @@ ids! {
     VolumeId;
     /// An allocation.
     AllocationId;
+    /// A deploy template.
+    DeployTemplateId;
+    /// A runbook.
+    RunbookId;
+    /// An inspection rule.
+    RuleId;
 }

@@ -8,6 +8,7 @@ pub mod agent;
 pub mod allocation;
 pub mod clock;
 pub mod conductor;
+pub mod deploy_template;
 pub mod event;
 pub mod fault;
 pub mod firmware;
@@ -15,14 +16,17 @@ pub mod flow;
 pub mod hashring;
 pub mod history;
 pub mod ids;
+pub mod inspection_rule;
 pub mod interface;
 pub mod node;
 pub mod port;
+pub mod runbook;
 pub mod secret;
 pub mod state;
 pub mod step;
 pub mod transition;
 pub mod volume;
+pub mod yaml;
 
 /// A JSON value.
 pub type Json = serde_json::Value;

@@ -123,6 +123,16 @@ pub struct UserStep {
     /// Priority (deploy steps only); 0 disables.
     #[serde(default)]
     pub priority: Option<u32>,
+    /// `order` as given; the steps run in the order of their list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<u32>,
+}
+
+impl UserStep {
+    /// A step without arguments.
+    pub fn new(interface: InterfaceKind, step: impl Into<String>) -> Self {
+        Self { interface, step: step.into(), args: JsonMap::new(), priority: None, order: None }
+    }
 }
 
 /// The body of a verb, checked for shape and microversion by the API.

@@ -220,8 +220,9 @@ impl World {
     pub async fn settled(&self, node: NodeId) -> Result<Node> {
         let until = Instant::now() + Duration::from_secs(30);
         loop {
-            let n = self.store.node_get(node).await?;
+            // The flow first: once it is gone, what it did to the node is there to be read.
             let power = self.store.flow_get(node, bessemer_model::flow::Lane::Power).await?;
+            let n = self.store.node_get(node).await?;
             // A wait that nothing but the outside world ends soon.
             let soon = SystemClock.now().after(Duration::from_secs(10));
             let waits = n.flow.as_ref().is_some_and(|f| f.phase.waits() && f.wake_at.is_none_or(|w| w > soon));
@@ -250,5 +251,5 @@ pub fn request(verb: Verb, steps: Option<Vec<UserStep>>) -> ProvisionRequest {
 /// A step without arguments.
 #[must_use]
 pub fn step(interface: InterfaceKind, name: &str) -> UserStep {
-    UserStep { interface, step: name.into(), args: Default::default(), priority: None }
+    UserStep::new(interface, name)
 }

@@ -3,16 +3,22 @@
 use std::sync::{Arc, atomic::AtomicBool};
 
 use anyhow::{Context, Result};
-use bessemer_db::CommitPoint;
+use bessemer_db::{CommitPoint, HistoryPage, PortFilter, PortPage};
+use bessemer_drivers::iface::Inspected;
 use bessemer_model::{
+    JsonMap,
+    clock::Timestamp,
+    deploy_template::{DeployTemplate, TemplateStep},
     flow::FlowKind,
-    ids::NodeId,
+    ids::{DeployTemplateId, NodeId, RuleId},
+    inspection_rule::{self, InspectionRule},
     interface::InterfaceKind,
     node::Node,
     state::{PowerChange, ProvisionState},
 };
 use bessemer_rpc::{ConductorApi, RequestCx, UserStep, Verb, devices::DeviceApi};
 use bessemer_tests::world::{CrashAt, Database, ENGINES, Engine, World, step};
+use serde_json::json;
 use std::sync::atomic::Ordering;
 
 /// One kind of work on a node.
@@ -22,11 +28,13 @@ struct Scenario {
     verb: Option<Verb>,
     steps: Vec<UserStep>,
     ends: ProvisionState,
+    /// A deploy template for the instance, rules for the inspection.
+    prepared: bool,
 }
 
 fn scenarios() -> Vec<Scenario> {
     use ProvisionState as P;
-    let s = |kind, from, verb, ends| Scenario { kind, from, verb: Some(verb), steps: vec![], ends };
+    let s = |kind, from, verb, ends| Scenario { kind, from, verb: Some(verb), steps: vec![], ends, prepared: false };
     let bios = || vec![step(InterfaceKind::Bios, "factory_reset"), step(InterfaceKind::Raid, "delete_configuration")];
     vec![
         s(FlowKind::Verify, P::Enroll, Verb::Manage, P::Manageable),
@@ -40,8 +48,10 @@ fn scenarios() -> Vec<Scenario> {
         s(FlowKind::Unrescue, P::Rescue, Verb::Unrescue, P::Active),
         Scenario { steps: bios(), ..s(FlowKind::Service, P::Active, Verb::Service, P::Active) },
         s(FlowKind::Adopt, P::Manageable, Verb::Adopt, P::Active),
-        Scenario { kind: FlowKind::Power, from: P::Manageable, verb: None, steps: vec![], ends: P::Manageable },
-        Scenario { kind: FlowKind::Device, from: P::Manageable, verb: None, steps: vec![], ends: P::Manageable },
+        Scenario { kind: FlowKind::Power, from: P::Manageable, verb: None, steps: vec![], ends: P::Manageable, prepared: false },
+        Scenario { kind: FlowKind::Device, from: P::Manageable, verb: None, steps: vec![], ends: P::Manageable, prepared: false },
+        Scenario { prepared: true, ..s(FlowKind::Inspect, P::Manageable, Verb::Inspect, P::Manageable) },
+        Scenario { prepared: true, ..s(FlowKind::Deploy, P::Available, Verb::Active, P::Active) },
     ]
 }
 
@@ -53,8 +63,49 @@ async fn begin(w: &World, node: NodeId, s: &Scenario) -> Result<(), bessemer_mod
     }
 }
 
+/// What the fake hardware tells of itself.
+fn findings() -> Inspected {
+    Inspected { inventory: Some(json!({"cpu": {"count": 8}})), macs: vec!["52:54:00:aa:00:02".into()], ..Inspected::default() }
+}
+
+/// Rules that change the node, its traits, a port and the data; a template for the instance.
+async fn prepare(w: &World, node: NodeId) -> Result<()> {
+    let port = bessemer_conductor::hooks::new_ports(&w.store.node_get(node).await?, &[("52:54:00:aa:00:01".into(), true)], Timestamp(0));
+    for p in port {
+        let id = w.store.port_create(p).await?.id.to_string();
+        let actions = json!([
+            {"op": "extend-attribute", "args": {"path": "extra/seen", "value": "{inventory[cpu][count]}"}},
+            {"op": "set-capability", "args": {"name": "k", "value": "v"}},
+            {"op": "add-trait", "args": {"name": "CUSTOM_RULED"}},
+            {"op": "set-port-attribute", "args": {"port_id": id, "path": "extra/ruled", "value": true}},
+            {"op": "extend-plugin-data", "args": {"path": "marks", "value": 1}},
+        ]);
+        let actions = inspection_rule::actions(&actions).map_err(anyhow::Error::msg)?;
+        w.store.record_create(InspectionRule { actions, ..InspectionRule::blank(RuleId::random()) }).await?;
+    }
+    let step = TemplateStep { interface: InterfaceKind::Bios, step: "factory_reset".into(), args: JsonMap::new(), priority: 50 };
+    let template = DeployTemplate { name: "CUSTOM_T".into(), steps: vec![step], ..DeployTemplate::blank(DeployTemplateId::random()) };
+    w.store.record_create(template).await?;
+    w.store.node_add_trait(node, "CUSTOM_T").await?;
+    let n = w.store.node_get(node).await?;
+    let mut spec = n.spec.clone();
+    spec.instance_info.insert("traits".into(), json!(["CUSTOM_T"]));
+    w.store.node_update_spec(node, n.revision, spec, None).await?;
+    Ok(())
+}
+
 /// What must not depend on when the process died.
-fn essence(n: &Node) -> String {
+async fn essence(w: &World, n: &Node) -> Result<String> {
+    let ports = w.store.port_list(&PortFilter { node: Some(n.id), ..PortFilter::default() }, &PortPage::all()).await?;
+    let ports: Vec<_> = ports.iter().map(|p| (p.address.clone(), p.extra.clone())).collect();
+    let data = w.store.inventory_get(n.id).await?;
+    let history = w.store.history_list(n.id, &HistoryPage::all()).await?;
+    let history: Vec<_> = history.iter().map(|h| (h.event_type.clone(), h.event.clone())).collect();
+    let (extra, properties) = (&n.spec.extra, &n.spec.properties);
+    Ok(format!("{} {extra:?} {properties:?} {:?} {ports:?} {data:?} {history:?}", status(n), n.traits))
+}
+
+fn status(n: &Node) -> String {
     let s = &n.status;
     let mut info = s.driver_internal_info.clone();
     info.remove("last_power_state_change");
@@ -77,12 +128,23 @@ async fn undisturbed(engine: Engine, s: &Scenario) -> Result<(u64, u64, String)>
     let db = Database::new(engine).await?;
     let w = World::start(db.open().await?).await?;
     let node = w.node(s.from).await?;
+    if s.prepared {
+        prepare(&w, node).await?;
+        w.hardware.finds(findings());
+    }
     let before = w.store.commits();
     begin(&w, node, s).await?;
     let end = w.settled(node).await?;
     assert_eq!(end.status.provision_state, s.ends, "{:?}", s.kind);
     let after = w.store.commits();
-    Ok((before, after, essence(&end)))
+    if s.prepared && s.kind == FlowKind::Inspect {
+        assert_eq!(end.spec.extra.get("seen"), Some(&json!(["8"])));
+        assert!(end.traits.iter().any(|t| t == "CUSTOM_RULED"));
+    }
+    if s.prepared && s.kind == FlowKind::Deploy {
+        assert_eq!(w.hardware.calls("bios.factory_reset"), 1, "the template's step was run");
+    }
+    Ok((before, after, essence(&w, &end).await?.replace(&node.to_string(), "<node>")))
 }
 
 /// Gives whether the crash point was reached.
@@ -92,6 +154,10 @@ async fn with_crash(engine: Engine, s: &Scenario, commit: u64, point: CommitPoin
     let hook = CrashAt { commit, point, happened: Arc::clone(&happened) };
     let first = World::start(db.open().await?.with_commit_hook(Arc::new(hook))).await?;
     let node = first.node(s.from).await?;
+    if s.prepared {
+        prepare(&first, node).await?;
+        first.hardware.finds(findings());
+    }
     let begun = tokio::time::timeout(std::time::Duration::from_secs(20), async {
         tokio::select! {
             r = begin(&first, node, s) => {
@@ -111,15 +177,21 @@ async fn with_crash(engine: Engine, s: &Scenario, commit: u64, point: CommitPoin
     first.kill();
 
     let second = World::start(db.open().await?).await?;
+    if s.prepared {
+        second.hardware.finds(findings());
+    }
     let now = second.store.node_get(node).await?;
-    let nothing_begun = now.flow.is_none() && now.status.provision_state == s.from && essence(&now) != expected;
+    let nothing_begun = now.flow.is_none()
+        && now.status.provision_state == s.from
+        && essence(&second, &now).await?.replace(&node.to_string(), "<node>") != expected;
     let power_begun = second.store.flow_get(node, bessemer_model::flow::Lane::Power).await?.is_some();
     if nothing_begun && !power_begun && now.status.provision_updated_at.is_none() {
         // The verb itself was lost before it was recorded: its client saw no 202 and asks again.
         begin(&second, node, s).await?;
     }
     let end = second.settled(node).await?;
-    assert_eq!(essence(&end), expected, "{:?} crashed {point:?} commit {commit} on {engine:?}", s.kind);
+    let got = essence(&second, &end).await?.replace(&node.to_string(), "<node>");
+    assert_eq!(got, expected, "{:?} crashed {point:?} commit {commit} on {engine:?}", s.kind);
     Ok(crashed)
 }
 

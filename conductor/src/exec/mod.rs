@@ -74,6 +74,7 @@ pub(crate) async fn run(t: &mut Task, step: &Step, entry: &Entry) -> Result<Outc
             "inspect.oob" => inspect::out_of_band(t).await,
             "inspect.wait" => inspect::wait(t).await,
             "inspect.finish" => inspect::finish(t).await,
+            "inspect.calls" => inspect::calls(t).await,
             other => Err(StepError::fatal(format!("the flow holds a step '{other}' that this release does not know"))),
         };
     }

@@ -9,7 +9,7 @@ use sqlx::{Row as _, postgres::PgRow, sqlite::SqliteRow};
 use crate::error::{DbError, Result};
 
 /// A row of either engine.
-pub(crate) enum Row {
+pub enum Row {
     Sqlite(SqliteRow),
     Postgres(PgRow),
 }

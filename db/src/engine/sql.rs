@@ -2,7 +2,7 @@
 
 use bessemer_model::{
     clock::Timestamp,
-    ids::{AllocationId, FlowId, HistoryId, NodeId, PortId, VolumeId},
+    ids::{AllocationId, DeployTemplateId, FlowId, HistoryId, NodeId, PortId, RuleId, RunbookId, VolumeId},
 };
 
 /// Which database a connection speaks to.
@@ -59,7 +59,7 @@ pub(crate) use {args, judged, statements};
 
 /// An argument.
 #[derive(Clone, Debug)]
-pub(crate) enum Arg {
+pub enum Arg {
     Text(Option<String>),
     Int(Option<i64>),
     Bool(Option<bool>),
@@ -98,10 +98,13 @@ arg_from! {
     HistoryId => |v| Self::Text(Some(v.to_string()));
     VolumeId => |v| Self::Text(Some(v.to_string()));
     AllocationId => |v| Self::Text(Some(v.to_string()));
+    DeployTemplateId => |v| Self::Text(Some(v.to_string()));
+    RunbookId => |v| Self::Text(Some(v.to_string()));
+    RuleId => |v| Self::Text(Some(v.to_string()));
 }
 
 /// A statement put together from fixed pieces; values only ever become arguments.
-pub(crate) struct Build {
+pub struct Build {
     engine: Engine,
     text: String,
     args: Vec<Arg>,

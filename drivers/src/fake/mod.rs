@@ -39,6 +39,7 @@ pub struct FakeHardware {
     boot: Mutex<HashMap<NodeId, (BootDevice, bool)>>,
     faults: Mutex<HashMap<String, u32>>,
     calls: Mutex<HashMap<String, u64>>,
+    findings: Mutex<Inspected>,
 }
 
 impl FakeHardware {
@@ -51,6 +52,11 @@ impl FakeHardware {
     /// Makes the next `times` runs of an operation (`deploy.deploy`, `power.set`…) fail.
     pub fn fail_next(&self, operation: &str, times: u32) {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner).insert(operation.to_owned(), times);
+    }
+
+    /// What every inspection finds from now on.
+    pub fn finds(&self, findings: Inspected) {
+        *self.findings.lock().unwrap_or_else(PoisonError::into_inner) = findings;
     }
 
     /// How often an operation was run.
@@ -137,7 +143,7 @@ impl Management for FakeManagement {
     }
 }
 
-/// `fake` inspection: finds nothing and says so.
+/// `fake` inspection: finds what it was told to find, which is nothing at first.
 #[derive(Clone, Debug)]
 pub struct FakeInspect(pub Arc<FakeHardware>);
 
@@ -151,7 +157,7 @@ impl Inspect for FakeInspect {
     }
     async fn inspect(&self, _cx: &DriverCx<'_>) -> Result<Inspected> {
         self.0.operate("inspect", "inspect").await?;
-        Ok(Inspected::default())
+        Ok(self.0.findings.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) enum Access {
     List(P, P),
     /// A list below a node, which must be visible.
     ListOfNode(P, P),
+    /// The policy holds for the runbook of the path.
+    Runbook(P),
     /// A rule that is code.
     Special(Special),
 }
@@ -47,11 +49,15 @@ pub(crate) enum Special {
     NodeDelete,
     /// By the arguments of the verb, and by each step.
     Provision,
+    /// Public ones may be seen by everybody.
+    RunbookShow,
+    /// By the attributes that the patch names.
+    RunbookPatch,
 }
 
 /// The row of a handler.
 pub(crate) fn access(op: Op) -> Access {
-    use Access::{Allocation, Connector, List, ListOfNode, Node, NodeOfBody, NodeOfQuery, Open, Plain, Port, Special as Rule, Target};
+    use Access::{Allocation, Connector, List, ListOfNode, Node, NodeOfBody, NodeOfQuery, Open, Plain, Port, Runbook, Special as Rule, Target};
     match op {
         Op::ApiRoot | Op::WrongMethodOnRoot => Open,
         Op::IdentMissing | Op::IdentUnexpected | Op::Nothing | Op::NotBuilt(_) | Op::Absent(_) => Open,
@@ -123,10 +129,23 @@ pub(crate) fn access(op: Op) -> Access {
         Op::Empty(key) => match key {
             "portgroups" => List(P::PortgroupListAll, P::PortgroupList),
             "chassis" => Plain(P::ChassisGet),
-            "runbooks" => List(P::RunbookListAll, P::RunbookList),
-            "inspection_rules" => Plain(P::InspectionRuleGet),
-            _ => Plain(P::DeployTemplateGet),
         },
+
+        Op::TemplateList | Op::TemplateShow => Plain(P::DeployTemplateGet),
+        Op::TemplateCreate => Plain(P::DeployTemplateCreate),
+        Op::TemplatePatch => Plain(P::DeployTemplateUpdate),
+        Op::TemplateDelete => Plain(P::DeployTemplateDelete),
+        Op::RunbookList => List(P::RunbookListAll, P::RunbookList),
+        Op::RunbookCreate => Plain(P::RunbookCreate),
+        Op::RunbookShow => Rule(Special::RunbookShow),
+        Op::RunbookPatch => Rule(Special::RunbookPatch),
+        Op::RunbookDelete => Runbook(P::RunbookDelete),
+        Op::RunbookTraitList => Runbook(P::RunbookGet),
+        Op::RunbookTraitsSet | Op::RunbookTraitAdd | Op::RunbookTraitsClear | Op::RunbookTraitRemove => Runbook(P::RunbookUpdate),
+        Op::RuleList | Op::RuleShow => Plain(P::InspectionRuleGet),
+        Op::RuleCreate => Plain(P::InspectionRuleCreate),
+        Op::RulePatch => Plain(P::InspectionRuleUpdate),
+        Op::RuleDelete => Plain(P::InspectionRuleDelete),
 
         Op::DriverList | Op::DriverShow => Plain(P::DriverGet),
         Op::DriverProperties => Plain(P::DriverGetProperties),

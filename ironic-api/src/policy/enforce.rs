@@ -11,6 +11,7 @@ use bessemer_model::{
     ids::NodeId,
     interface::InterfaceKind,
     node::Node,
+    runbook::Runbook,
     volume::{Connector, Target as VolumeTarget},
 };
 
@@ -24,7 +25,7 @@ use crate::{
     body::json_bool,
     query::{parse_bool, parse_uuid},
     request::{Api, Req, no_such_node},
-    resource::volume,
+    resource::{record::find, volume},
     route::Op,
 };
 
@@ -91,6 +92,17 @@ pub(crate) async fn enforce(api: &Api, req: &mut Req, op: Op) -> Result<(), Faul
             }
             req.rights.need(p, target)?;
         }
+        Access::Runbook(p) => {
+            let r: Runbook = find(api, req, req.param(0)).await?;
+            req.rights.need(p, Target::runbook(r.owner.as_deref()))?;
+        }
+        Access::Special(Special::RunbookShow) => {
+            let r: Runbook = find(api, req, req.param(0)).await?;
+            if !r.public {
+                req.rights.need(P::RunbookGet, Target::runbook(r.owner.as_deref()))?;
+            }
+        }
+        Access::Special(Special::RunbookPatch) => runbook_patch(api, req).await?,
         Access::List(all, own) => narrow(req, op, all, own)?,
         Access::ListOfNode(all, own) => {
             visible_node(api, req, req.param(0)).await?;
@@ -159,7 +171,12 @@ fn narrow(req: &mut Req, op: Op, all: P, own: P) -> Result<(), Fault> {
         return Ok(());
     }
     let project = req.rights.caller.project_id.clone().ok_or_else(|| forbidden(all.name()))?;
-    let asked = req.query.get("project").or(req.query.get("owner").filter(|_| !matches!(op, Op::NodeList | Op::NodeDetail)));
+    // The `project` of the list of runbooks is a boolean.
+    let asked = req
+        .query
+        .get("project")
+        .filter(|_| op != Op::RunbookList)
+        .or(req.query.get("owner").filter(|_| !matches!(op, Op::NodeList | Op::NodeDetail)));
     if asked.is_some_and(|p| p != project) {
         return Err(forbidden(all.name()));
     }
@@ -241,6 +258,22 @@ fn policies_of_patch(patch: &Json) -> Vec<P> {
 async fn node_patch(api: &Api, req: &Req) -> Result<(), Fault> {
     let node = visible_node(api, req, req.param(0)).await?;
     policies_of_patch(&body(req)).into_iter().try_for_each(|p| req.rights.need(p, Target::node(&node)))
+}
+
+async fn runbook_patch(api: &Api, req: &Req) -> Result<(), Fault> {
+    let r: Runbook = find(api, req, req.param(0)).await?;
+    let target = Target::runbook(r.owner.as_deref());
+    let body = body(req);
+    let mut general = true;
+    for o in body.as_array().into_iter().flatten() {
+        match o.get("path").and_then(Json::as_str).unwrap_or_default().split('/').nth(1) {
+            Some("owner") => req.rights.need(P::RunbookUpdateOwner, target)?,
+            Some("public") => req.rights.need(P::RunbookUpdatePublic, target)?,
+            _ => req.rights.need(P::RunbookUpdate, target)?,
+        }
+        general = false;
+    }
+    if general { req.rights.need(P::RunbookUpdate, target) } else { Ok(()) }
 }
 
 async fn provision(api: &Api, req: &Req) -> Result<(), Fault> {

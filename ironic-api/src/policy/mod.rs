@@ -101,7 +101,6 @@ impl<'a> Target<'a> {
         Self { allocation_owner: owner, ..Self::default() }
     }
     /// A runbook.
-    #[allow(dead_code, reason = "runbooks come")]
     pub fn runbook(owner: Option<&'a str>) -> Self {
         Self { runbook_owner: owner, ..Self::default() }
     }

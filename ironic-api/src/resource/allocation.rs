@@ -15,7 +15,7 @@ use bessemer_model::{
 use serde::ser::SerializeMap;
 use serde_json::json;
 
-use super::{node_doc::Doc, node_sub::check_trait};
+use super::{node_doc::Doc, traits::check_trait};
 use crate::{
     links::Links,
     listing::{self, Listing, Look, PAGING, Show, View, detailed, fields_of_one},

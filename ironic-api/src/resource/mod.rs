@@ -2,9 +2,11 @@
 
 pub(crate) mod allocation;
 pub(crate) mod conductor;
+pub(crate) mod deploy_template;
 pub(crate) mod driver;
 pub(crate) mod firmware;
 pub(crate) mod history;
+pub(crate) mod inspection_rule;
 pub(crate) mod interfaces;
 pub(crate) mod masking;
 pub(crate) mod network_data;
@@ -21,7 +23,10 @@ pub(crate) mod port;
 pub(crate) mod port_write;
 pub(crate) mod provision;
 pub(crate) mod raid;
+pub(crate) mod record;
 pub(crate) mod root;
+pub(crate) mod runbook;
 pub(crate) mod steps;
+pub(crate) mod traits;
 pub(crate) mod vendor;
 pub(crate) mod volume;

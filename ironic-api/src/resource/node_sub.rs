@@ -11,6 +11,7 @@ use bessemer_model::{
 };
 use serde_json::json;
 
+use super::traits::{check_trait, read_traits};
 use crate::{
     query::parse_uuid,
     reply::Reply,
@@ -90,18 +91,6 @@ pub(crate) async fn inject_nmi(api: &Api, req: &Req) -> Result<Reply, Fault> {
 
 /// At most so many traits on a node.
 const MAX_TRAITS: usize = 50;
-/// Name spaces of the standard traits.
-const STANDARD: &[&str] = &["COMPUTE_", "HW_", "MISC_", "OWNER_", "STORAGE_"];
-
-pub(super) fn check_trait(name: &str) -> Result<(), Fault> {
-    let spaces = STANDARD.iter().chain(&["CUSTOM_"]);
-    let rest = spaces.filter_map(|p| name.strip_prefix(p)).next().filter(|r| !r.is_empty());
-    let word = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
-    if name.len() <= 255 && rest.is_some_and(|r| r.bytes().all(word)) {
-        return Ok(());
-    }
-    Err(Fault::invalid("A trait is a standard trait or CUSTOM_ followed by capital letters, digits and underscores, at most 255."))
-}
 
 /// `GET traits`.
 pub(crate) async fn traits(api: &Api, req: &Req) -> Result<Reply, Fault> {
@@ -115,12 +104,8 @@ pub(crate) async fn traits_set(api: &Api, req: &Req) -> Result<Reply, Fault> {
     req.query.only(&[])?;
     let args = req.body.args()?;
     args.only(&["traits"])?;
-    let bad = || Fault::invalid("\"traits\" must be a list of traits.");
-    let list = args.get("traits").and_then(Json::as_array).ok_or_else(bad)?;
-    let mut names = list.iter().map(|t| t.as_str().map(str::to_owned).ok_or_else(bad)).collect::<Result<Vec<_>, _>>()?;
-    names.iter().try_for_each(|t| check_trait(t))?;
-    names.sort();
-    names.dedup();
+    let list = args.get("traits").ok_or_else(|| Fault::invalid("\"traits\" must be a list of traits."))?;
+    let names = read_traits(list)?;
     if names.len() > MAX_TRAITS {
         return Err(Fault::invalid(format!("A node has at most {MAX_TRAITS} traits.")));
     }

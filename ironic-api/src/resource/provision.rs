@@ -13,6 +13,7 @@ use bessemer_rpc::{ProvisionRequest, Verb};
 
 use super::{
     node_states::states_location,
+    runbook::{self, Prepared},
     steps::{self, StepList},
 };
 use crate::{
@@ -35,7 +36,8 @@ pub(crate) async fn set(api: &Api, req: &Req) -> Result<Reply, Fault> {
         return Err(Fault::new(FaultKind::NodeInMaintenance, format!("Node {} is in maintenance.", node.id)));
     }
     check_state(&node, verb, req.version)?;
-    let request = request(api, req.version, verb, &target, args)?;
+    let runbook = runbook::for_verb(api, req, &node, verb, &args).await?;
+    let request = request(api, req.version, verb, &target, args, runbook)?;
     api.conductor.provision(&req.cx, node.id, request).await?;
     Ok(Reply::accepted().at(states_location(req)))
 }
@@ -57,7 +59,14 @@ fn check_state(node: &Node, verb: Verb, version: Version) -> Result<(), Fault> {
     Err(Fault::new(FaultKind::InvalidStateRequested, text))
 }
 
-fn request(api: &Api, version: Version, verb: Verb, target: &str, mut args: Args) -> Result<ProvisionRequest, Fault> {
+fn request(
+    api: &Api,
+    version: Version,
+    verb: Verb,
+    target: &str,
+    mut args: Args,
+    runbook: Option<Prepared>,
+) -> Result<ProvisionRequest, Fault> {
     let newer = |what: &str| Fault::new(FaultKind::NotAcceptable, format!("{what} needs a newer API version."));
     let wrong = |what: &str| Fault::invalid(format!("\"{what}\" cannot be given with \"{target}\"."));
 
@@ -87,35 +96,26 @@ fn request(api: &Api, version: Version, verb: Verb, target: &str, mut args: Args
         }
     }
 
-    let runbook = args.text("runbook")?;
-    if let Some(name) = runbook {
-        if !version.has(Behaviour::Runbooks) {
-            return Err(newer("\"runbook\""));
-        }
-        if !matches!(verb, Verb::Clean | Verb::Service) {
-            return Err(wrong("runbook"));
-        }
-        if args.get("clean_steps").or(args.get("service_steps")).is_some() {
-            return Err(Fault::invalid("Give either \"runbook\" or steps."));
-        }
-        return Err(Fault::new(FaultKind::NotFound, format!("Runbook {name} could not be found.")));
-    }
-
     let lists = [
         (StepList::Clean, &api.config.disallow_clean_steps, verb == Verb::Clean),
         (StepList::Deploy, &api.config.disallow_deploy_steps, matches!(verb, Verb::Active | Verb::Rebuild)),
         (StepList::Service, &api.config.disallow_service_steps, verb == Verb::Service),
     ];
-    let mut steps = None;
+    // A runbook decides about the ramdisk, whatever the request says beside it.
+    let (mut steps, disable_ramdisk) = match runbook {
+        Some(r) => (Some(r.steps), r.disable_ramdisk),
+        None => (None, disable_ramdisk.unwrap_or(false)),
+    };
     for (list, disallowed, fits) in lists {
         match args.get(list.key()) {
             Some(_) if !fits => return Err(wrong(list.key())),
             Some(_) if list == StepList::Deploy && !version.has(Behaviour::DeploySteps) => return Err(newer("\"deploy_steps\"")),
-            Some(v) => steps = Some(steps::read(list, v, disallowed)?),
-            None if fits && list != StepList::Deploy => {
+            // Beside a runbook only an empty list comes as far as this.
+            Some(v) if steps.is_none() => steps = Some(steps::read(list, v, disallowed)?),
+            None if fits && list != StepList::Deploy && steps.is_none() => {
                 return Err(Fault::missing(format!("\"{target}\" needs \"{}\".", list.key())));
             }
-            None => {}
+            Some(_) | None => {}
         }
     }
 
@@ -130,7 +130,7 @@ fn request(api: &Api, version: Version, verb: Verb, target: &str, mut args: Args
         verb,
         configdrive,
         steps,
-        disable_ramdisk: disable_ramdisk.unwrap_or(false),
+        disable_ramdisk,
         rescue_password: rescue_password.map(Secret::new),
         abort_deploy_fails: version.has(Behaviour::AbortFailsDeploy),
     })

@@ -43,13 +43,22 @@ pub(crate) fn read(list: StepList, value: &Json, disallowed: &[String]) -> Resul
         if list == StepList::Deploy && out.iter().any(|s| s.interface == step.interface && s.step == step.step) {
             return Err(Fault::invalid(format!("\"{key}\" holds {}.{} twice.", step.interface.as_str(), step.step)));
         }
-        let name = format!("{}.{}", step.interface.as_str(), step.step);
-        if disallowed.contains(&name) {
-            return Err(Fault::new(FaultKind::Invalid, format!("The step {name} is not allowed here.")));
-        }
+        check_allowed(&step, disallowed)?;
         out.push(step);
     }
     Ok(out)
+}
+
+/// Refuses a step that the operator has ruled out.
+///
+/// # Errors
+/// `Invalid`.
+pub(crate) fn check_allowed(step: &UserStep, disallowed: &[String]) -> Result<(), Fault> {
+    let name = format!("{}.{}", step.interface.as_str(), step.step);
+    if disallowed.contains(&name) {
+        return Err(Fault::new(FaultKind::Invalid, format!("The step {name} is not allowed here.")));
+    }
+    Ok(())
 }
 
 fn one(list: StepList, m: &JsonMap) -> Result<UserStep, Fault> {
@@ -84,7 +93,7 @@ fn one(list: StepList, m: &JsonMap) -> Result<UserStep, Fault> {
         };
         n.map(Some).ok_or_else(|| bad(&format!("\"{k}\" must be a whole number that is not negative")))
     };
-    whole("order")?;
+    let order = whole("order")?;
     let priority = whole("priority")?;
     if list == StepList::Deploy && priority.is_none() {
         return Err(bad("\"priority\" is needed"));
@@ -99,7 +108,7 @@ fn one(list: StepList, m: &JsonMap) -> Result<UserStep, Fault> {
     {
         return Err(bad("\"limit_child_node_execution\" must be a list of UUIDs"));
     }
-    Ok(UserStep { interface, step: step.to_owned(), args, priority })
+    Ok(UserStep { args, priority, order, ..UserStep::new(interface, step) })
 }
 
 #[cfg(test)]

@@ -84,6 +84,8 @@ behaviours! {
     EscapedPatchKeys 98..=MAX;
     /// `disable_ramdisk` with `service`.
     ServiceWithoutRamdisk 108..=MAX;
+    /// Runbooks have free names and are matched by their own traits; before, their name is the trait.
+    RunbookTraits 112..=MAX;
     /// `abort` in `wait call-back` fails the deployment instead of tearing it down.
     AbortFailsDeploy 110..=MAX;
 }

@@ -14,8 +14,7 @@ pub const SHOWN: u8 = 4;
 pub const UNSORTABLE: u8 = 8;
 /// A patch may name it below its microversion (the answer does not show it).
 pub const OPEN_PATCH: u8 = 16;
-
-/// Below its microversion it is unknown to `?fields=`, while a list may be sorted by it.
+/// Below its microversion it is unknown (400) rather than too new (406); sorting by it is possible all the same.
 pub const UNKNOWN_BEFORE: u8 = 32;
 
 /// One row.
@@ -303,4 +302,48 @@ resource! {
     TargetProvisionState "target_provision_state" since 115;
     DurationSeconds "duration_seconds" since 115;
     Links "links" since 78 SHOWN;
+}
+
+resource! {
+    /// Fields of a deploy template. `description` is taken and forgotten, which the resource sees to.
+    DeployTemplateField:
+    Uuid "uuid" since 55 CREATE;
+    CreatedAt "created_at" since 55;
+    UpdatedAt "updated_at" since 55;
+    Name "name" since 55 CREATE PATCH;
+    Extra "extra" since 55 CREATE PATCH UNSORTABLE;
+    Links "links" since 55 UNSORTABLE;
+    Steps "steps" since 55 CREATE PATCH UNSORTABLE;
+}
+
+resource! {
+    /// Fields of a runbook.
+    RunbookField:
+    Uuid "uuid" since 92 CREATE;
+    CreatedAt "created_at" since 92;
+    UpdatedAt "updated_at" since 92;
+    Name "name" since 92 CREATE PATCH;
+    Extra "extra" since 92 CREATE PATCH UNSORTABLE;
+    Public "public" since 92 CREATE PATCH;
+    Owner "owner" since 92 CREATE PATCH;
+    DisableRamdisk "disable_ramdisk" since 92 CREATE PATCH;
+    Description "description" since 112 CREATE PATCH UNKNOWN_BEFORE;
+    Links "links" since 92 UNSORTABLE;
+    Steps "steps" since 92 CREATE PATCH UNSORTABLE;
+    Traits "traits" since 112 UNSORTABLE UNKNOWN_BEFORE;
+}
+
+resource! {
+    /// Fields of an inspection rule.
+    RuleField:
+    Uuid "uuid" since 96 CREATE PATCH;
+    CreatedAt "created_at" since 96 PATCH;
+    UpdatedAt "updated_at" since 96 PATCH;
+    Description "description" since 96 CREATE PATCH;
+    Priority "priority" since 96 CREATE PATCH;
+    Sensitive "sensitive" since 96 CREATE PATCH;
+    Phase "phase" since 96 CREATE PATCH;
+    Conditions "conditions" since 96 CREATE PATCH UNSORTABLE;
+    Actions "actions" since 96 CREATE PATCH UNSORTABLE;
+    Links "links" since 96 UNSORTABLE;
 }

@@ -107,7 +107,7 @@ impl Version {
         let mut set = F::named("links").map_or(FieldSet::empty(), |l| FieldSet::empty().with(l));
         for name in names {
             let field = F::named(name)
-                .filter(|f| !f.rule().is(SHOWN) && (self.reached(f.rule().since) || !f.rule().is(UNKNOWN_BEFORE)))
+                .filter(|f| !f.rule().is(SHOWN) && self.heard_of(*f))
                 .ok_or_else(|| Fault::invalid(format!("Field(s) \"{name}\" are not valid.")))?;
             set = set.with(field);
         }
@@ -124,7 +124,7 @@ impl Version {
     pub fn check_create<'a, F: FieldTable>(self, keys: impl Iterator<Item = &'a str>) -> Result<(), Fault> {
         let mut late = None;
         for key in keys {
-            match F::named(key).filter(|f| f.rule().is(CREATE)) {
+            match F::named(key).filter(|f| f.rule().is(CREATE) && self.heard_of(*f)) {
                 None => return Err(Fault::invalid(format!("Unexpected field \"{key}\" in the body."))),
                 Some(f) if !self.reached(f.rule().since) => late = Some(f),
                 Some(_) => {}
@@ -136,11 +136,16 @@ impl Version {
     /// Whether a patch may start its path with `root`.
     #[must_use]
     pub fn patch_gate<F: FieldTable>(self, root: &str) -> PatchGate {
-        match F::named(root).filter(|f| f.rule().is(PATCH)) {
+        match F::named(root).filter(|f| f.rule().is(PATCH) && self.heard_of(*f)) {
             None => PatchGate::Unknown,
             Some(f) if self.reached(f.rule().since) || f.rule().is(OPEN_PATCH) => PatchGate::Open,
             Some(_) => PatchGate::TooNew,
         }
+    }
+
+    /// Whether a field that is not there yet is refused as too new; the others are as good as unknown.
+    fn heard_of<F: FieldTable>(self, f: F) -> bool {
+        self.reached(f.rule().since) || !f.rule().is(UNKNOWN_BEFORE)
     }
 
     /// The field to sort by; `None` for the order of creation.
@@ -236,7 +241,8 @@ mod tests {
     use crate::version::{
         Behaviour,
         fields::{
-            AllocationField, ConductorField, ConnectorField, DriverField, HistoryField, NodeField, PortField, StatesField, TargetField,
+            AllocationField, ConductorField, ConnectorField, DeployTemplateField, DriverField, HistoryField, NodeField, PortField, RuleField,
+            RunbookField, StatesField, TargetField,
         },
     };
 
@@ -266,6 +272,9 @@ mod tests {
         walk::<ConnectorField>("volume connector", &mut out);
         walk::<TargetField>("volume target", &mut out);
         walk::<AllocationField>("allocation", &mut out);
+        walk::<DeployTemplateField>("deploy template", &mut out);
+        walk::<RunbookField>("runbook", &mut out);
+        walk::<RuleField>("inspection rule", &mut out);
         insta::assert_snapshot!(out);
     }
 

@@ -15,6 +15,9 @@ use flow::{Flow, escape};
 const MAX_DEPTH: usize = 64;
 
 /// Parses one document.
+///
+/// # Errors
+/// The line and what is wrong with it.
 pub fn parse(text: &str) -> Result<Value, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut reader = Reader { lines: text.lines().map(|line| line.trim_end_matches('\r').to_owned()).collect(), at: 0 };
