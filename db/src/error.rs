@@ -11,6 +11,8 @@ use bessemer_model::{
 pub enum Entity {
     Node,
     Port,
+    Portgroup,
+    Chassis,
     Conductor,
     Flow,
     History,
@@ -25,6 +27,8 @@ impl Entity {
         match self {
             Self::Node => "Node",
             Self::Port => "Port",
+            Self::Portgroup => "Portgroup",
+            Self::Chassis => "Chassis",
             Self::Conductor => "Conductor",
             Self::Flow => "Flow",
             Self::History => "History entry",
@@ -46,6 +50,10 @@ pub enum Unique {
     PortUuid,
     PortAddress,
     PortName,
+    PortgroupUuid,
+    PortgroupAddress,
+    PortgroupName,
+    ChassisUuid,
     Other,
 }
 
@@ -58,6 +66,10 @@ impl Unique {
             Self::PortUuid => "port with UUID",
             Self::PortAddress => "port with MAC address",
             Self::PortName => "port with name",
+            Self::PortgroupUuid => "port group with UUID",
+            Self::PortgroupAddress => "port group with MAC address",
+            Self::PortgroupName => "port group with name",
+            Self::ChassisUuid => "chassis with UUID",
             Self::Other => "row like",
         }
     }
@@ -83,11 +95,22 @@ pub enum DbError {
         value: String,
     },
     /// The owner's columns were changed by somebody else: read again, decide again.
-    #[error("node {node} was changed by another request meanwhile; repeat the request")]
+    #[error("{node} was changed by another request meanwhile; repeat the request")]
     RevisionLost {
-        /// The node.
+        /// The node, or what else it is.
         node: String,
     },
+    /// What is to be removed or moved still holds others.
+    #[error("{} {ident} still holds others: remove or move them first.", what.word())]
+    NotEmpty {
+        /// What it is.
+        what: Entity,
+        /// Its UUID.
+        ident: String,
+    },
+    /// A port that does not fit the group it is to join.
+    #[error(transparent)]
+    Unfit(#[from] bessemer_model::portgroup::Unfit),
     /// The claim is not held any more: stop, without any further effect.
     #[error("node {node} was taken over by another conductor")]
     FenceLost {
@@ -173,6 +196,9 @@ impl DbError {
     pub(crate) fn not_found(what: Entity, ident: impl ToString) -> Self {
         Self::NotFound { what, ident: ident.to_string() }
     }
+    pub(crate) fn revision_lost(what: Entity, ident: impl ToString) -> Self {
+        Self::RevisionLost { node: format!("{} {}", what.word(), ident.to_string()) }
+    }
     /// Fills in which row an engine's error is about.
     pub(crate) fn about(self, subject: impl ToString) -> Self {
         match self {
@@ -186,6 +212,13 @@ impl DbError {
         match self {
             Self::NotFound { what: Entity::Node, ident } if ident.is_empty() => Self::not_found(Entity::Node, node),
             other => other,
+        }
+    }
+    /// Fills in which chassis a missing reference of a node is about: a node refers to nothing else.
+    pub(crate) fn about_chassis(self, chassis: Option<uuid::Uuid>) -> Self {
+        match (self, chassis) {
+            (Self::NotFound { what: Entity::Node, ident }, Some(c)) if ident.is_empty() => Self::not_found(Entity::Chassis, c),
+            (other, _) => other,
         }
     }
     /// Fills in the value of a column that must be unique.
@@ -208,7 +241,8 @@ impl From<sqlx::Error> for DbError {
                     return Self::Duplicate { what, value: String::new() };
                 }
                 if d.is_foreign_key_violation() {
-                    // Every reference of the schema is to a node (boot_plan_macs' to a plan is written with the plan).
+                    // Nearly every reference of the schema is to a node (boot_plan_macs' to a plan is written with the plan). Where it
+                    // is to something else, the caller says so.
                     return Self::NotFound { what: Entity::Node, ident: String::new() };
                 }
                 let code = d.code().unwrap_or_default();
@@ -237,6 +271,10 @@ fn unique_column(d: &dyn sqlx::error::DatabaseError) -> Option<Unique> {
         ("ports_id", Unique::PortUuid),
         ("ports_address", Unique::PortAddress),
         ("ports_name", Unique::PortName),
+        ("portgroups_id", Unique::PortgroupUuid),
+        ("portgroups_address", Unique::PortgroupAddress),
+        ("portgroups_name", Unique::PortgroupName),
+        ("chassis_id", Unique::ChassisUuid),
     ];
     Some(known.into_iter().find(|(k, _)| text.contains(k)).map_or(Unique::Other, |(_, u)| u))
 }
@@ -251,9 +289,9 @@ impl From<DbError> for Fault {
                 _ => FaultKind::NotFound,
             },
             DbError::Duplicate { what, .. } => match what {
-                Unique::NodeName | Unique::PortName => FaultKind::DuplicateName,
+                Unique::NodeName | Unique::PortName | Unique::PortgroupName => FaultKind::DuplicateName,
                 Unique::InstanceUuid => FaultKind::InstanceAssociated,
-                Unique::PortAddress => FaultKind::MacAlreadyExists,
+                Unique::PortAddress | Unique::PortgroupAddress => FaultKind::MacAlreadyExists,
                 _ => FaultKind::AlreadyExists,
             },
             DbError::RevisionLost { .. }
@@ -261,6 +299,8 @@ impl From<DbError> for Fault {
             | DbError::StateChanged { .. }
             | DbError::FlowExists { .. }
             | DbError::Locked { .. } => FaultKind::NodeLocked,
+            DbError::NotEmpty { .. } => FaultKind::NotEmpty,
+            DbError::Unfit(_) => FaultKind::Conflict,
             DbError::NulCharacter => FaultKind::InvalidParameterValue,
             DbError::Unavailable(_) | DbError::Open { .. } => FaultKind::TemporaryFailure,
             DbError::Unsealable { .. }

@@ -6,6 +6,7 @@
 
 mod agent;
 mod boot_plan;
+mod chassis;
 mod claim;
 mod conductor;
 mod crash;
@@ -25,6 +26,7 @@ mod node_row;
 mod open;
 mod page;
 mod port;
+mod portgroup;
 mod seal;
 mod secret;
 #[cfg(test)]
@@ -34,9 +36,11 @@ pub mod testing;
 mod types;
 mod work;
 
+pub use chassis::{ChassisPage, ChassisSort};
 pub use crash::{CommitAction, CommitHook, CommitPoint};
 pub use error::{DbError, Entity, Result, Unique};
 pub use open::{OpenOptions, Synchronous};
+pub use portgroup::{PortgroupFilter, PortgroupPage, PortgroupSort};
 pub use seal::SealKey;
 pub use store::Store;
 pub use types::*;

@@ -13,6 +13,7 @@ use crate::{
 const MODULES: &[(&str, &[(&str, Sql)])] = &[
     ("agent", crate::agent::ALL),
     ("boot_plan", crate::boot_plan::ALL),
+    ("chassis", crate::chassis::ALL),
     ("claim", crate::claim::ALL),
     ("conductor", crate::conductor::ALL),
     ("event", crate::event::ALL),
@@ -23,6 +24,7 @@ const MODULES: &[(&str, &[(&str, Sql)])] = &[
     ("lease", crate::lease::ALL),
     ("node", crate::node::ALL),
     ("port", crate::port::ALL),
+    ("portgroup", crate::portgroup::ALL),
     ("secret", crate::secret::ALL),
     ("store", crate::store::ALL),
 ];
@@ -75,6 +77,14 @@ async fn every_sort_key_pages_on_both_engines() {
         for sort in PortSort::ALL {
             let page = PortPage { sort: *sort, ..PortPage::all() };
             assert!(s.port_list(&PortFilter::default(), &page).await.is_ok(), "{sort:?}");
+        }
+        for sort in crate::PortgroupSort::ALL {
+            let page = crate::PortgroupPage { sort: *sort, ..crate::PortgroupPage::all() };
+            assert!(s.portgroup_list(&crate::PortgroupFilter::default(), &page).await.is_ok(), "{sort:?}");
+        }
+        for sort in crate::ChassisSort::ALL {
+            let page = crate::ChassisPage { sort: *sort, ..crate::ChassisPage::all() };
+            assert!(s.chassis_list(&page).await.is_ok(), "{sort:?}");
         }
     }
 }

@@ -9,7 +9,7 @@ use bessemer_model::{
     event::OutboxEvent,
     flow::{Flow, FlowLogEntry, Lane},
     history::HistoryEntry,
-    ids::{HistoryId, NodeId, PortId},
+    ids::{HistoryId, NodeId, PortId, PortgroupId},
     interface::InterfaceKind,
     node::{NodeChange, NodeFault, NodeSpec, NodeStatus},
     port::Port,
@@ -255,7 +255,7 @@ pub struct PortFilter {
     pub node: Option<NodeId>,
     /// Any of these, normalised; empty = any.
     pub addresses: Vec<String>,
-    pub portgroup: Option<uuid::Uuid>,
+    pub portgroup: Option<PortgroupId>,
     /// Of the node; empty = any.
     pub shards: Vec<String>,
     /// Of the node; empty = any.

@@ -5,6 +5,7 @@
 //! Start reading at [`node`], [`state`] and [`flow`].
 
 pub mod agent;
+pub mod chassis;
 pub mod clock;
 pub mod conductor;
 pub mod event;
@@ -16,6 +17,7 @@ pub mod ids;
 pub mod interface;
 pub mod node;
 pub mod port;
+pub mod portgroup;
 pub mod secret;
 pub mod state;
 pub mod step;

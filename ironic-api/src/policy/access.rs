@@ -22,10 +22,14 @@ pub(crate) enum Access {
     NodeOfBody(P),
     /// The port of the path belongs to a node that is visible, and the policy holds for that.
     Port(P),
+    /// The port group that this variable segment of the path names belongs to a node that is visible, and the policy holds for that.
+    Portgroup(P, usize),
     /// A list: of everything by the first policy, else of the caller's project by the second.
     List(P, P),
     /// A list below a node, which must be visible.
     ListOfNode(P, P),
+    /// A list below a port group, whose node must be visible.
+    ListOfPortgroup(P, P),
     /// A rule that is code.
     Special(Special),
 }
@@ -45,7 +49,7 @@ pub(crate) enum Special {
 
 /// The row of a handler.
 pub(crate) fn access(op: Op) -> Access {
-    use Access::{List, ListOfNode, Node, NodeOfBody, NodeOfQuery, Open, Plain, Port, Special as Rule};
+    use Access::{List, ListOfNode, ListOfPortgroup, Node, NodeOfBody, NodeOfQuery, Open, Plain, Port, Portgroup, Special as Rule};
     match op {
         Op::ApiRoot | Op::WrongMethodOnRoot => Open,
         Op::IdentMissing | Op::IdentUnexpected | Op::Nothing | Op::NotBuilt(_) | Op::Absent(_) => Open,
@@ -91,7 +95,6 @@ pub(crate) fn access(op: Op) -> Access {
         Op::NodeEmpty(key) => match key {
             "bios" => Node(P::NodeBiosGet),
             "firmware" => Node(P::NodeFirmwareGet),
-            "portgroups" => ListOfNode(P::PortgroupListAll, P::PortgroupList),
             _ => ListOfNode(P::VolumeListAll, P::VolumeList),
         },
 
@@ -101,9 +104,23 @@ pub(crate) fn access(op: Op) -> Access {
         Op::PortPatch => Port(P::PortUpdate),
         Op::PortDelete => Port(P::PortDelete),
 
+        Op::PortgroupList | Op::PortgroupDetail => List(P::PortgroupListAll, P::PortgroupList),
+        Op::PortgroupCreate => NodeOfBody(P::PortgroupCreate),
+        Op::PortgroupShow => Portgroup(P::PortgroupGet, 0),
+        Op::PortgroupPatch => Portgroup(P::PortgroupUpdate, 0),
+        Op::PortgroupDelete => Portgroup(P::PortgroupDelete, 0),
+        Op::PortgroupPorts | Op::PortgroupPortsDetail => ListOfPortgroup(P::PortListAll, P::PortList),
+        Op::NodePortgroups | Op::NodePortgroupsDetail => ListOfNode(P::PortgroupListAll, P::PortgroupList),
+        Op::PortgroupMisplaced => Portgroup(P::PortgroupGet, 1),
+
+        Op::ChassisList | Op::ChassisDetail | Op::ChassisShow => Plain(P::ChassisGet),
+        Op::ChassisCreate => Plain(P::ChassisCreate),
+        Op::ChassisPatch => Plain(P::ChassisUpdate),
+        Op::ChassisDelete => Plain(P::ChassisDelete),
+        Op::ChassisNodes | Op::ChassisNodesDetail => List(P::NodeListAll, P::NodeList),
+        Op::ShardList => Plain(P::ShardsGet),
+
         Op::Empty(key) => match key {
-            "portgroups" => List(P::PortgroupListAll, P::PortgroupList),
-            "chassis" => Plain(P::ChassisGet),
             "connectors" | "targets" => List(P::VolumeListAll, P::VolumeList),
             "allocations" => List(P::AllocationListAll, P::AllocationList),
             "runbooks" => List(P::RunbookListAll, P::RunbookList),

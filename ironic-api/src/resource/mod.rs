@@ -1,7 +1,9 @@
 //! One module per resource: parse, call, render.
 
+pub(crate) mod chassis;
 pub(crate) mod conductor;
 pub(crate) mod driver;
+pub(crate) mod event;
 pub(crate) mod history;
 pub(crate) mod interfaces;
 pub(crate) mod masking;
@@ -9,6 +11,7 @@ pub(crate) mod network_data;
 pub(crate) mod node;
 pub(crate) mod node_devices;
 pub(crate) mod node_doc;
+pub(crate) mod node_link;
 pub(crate) mod node_rules;
 pub(crate) mod node_states;
 pub(crate) mod node_sub;
@@ -17,8 +20,11 @@ pub(crate) mod node_write;
 pub(crate) mod placeholder;
 pub(crate) mod port;
 pub(crate) mod port_write;
+pub(crate) mod portgroup;
+pub(crate) mod portgroup_write;
 pub(crate) mod provision;
 pub(crate) mod raid;
 pub(crate) mod root;
+pub(crate) mod shard;
 pub(crate) mod steps;
 pub(crate) mod vendor;

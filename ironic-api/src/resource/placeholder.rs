@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Below a node, these are found by UUID only.
-const BY_UUID_ONLY: &[&str] = &["portgroups", "connectors", "targets"];
+const BY_UUID_ONLY: &[&str] = &["connectors", "targets"];
 
 fn only(key: &str) -> Result<Reply, Fault> {
     let mut m = JsonMap::new();
@@ -69,24 +69,4 @@ pub(crate) fn volume(req: &Req) -> Result<Reply, Fault> {
 pub(crate) async fn volume_of_node(api: &Api, req: &Req) -> Result<Reply, Fault> {
     api.node_of_path(req).await?;
     volume_links(&req.base, &format!("nodes/{}/", req.param(0)))
-}
-
-/// `POST /v1/events`: network events are noted and change nothing.
-pub(crate) fn events(req: &Req) -> Result<Reply, Fault> {
-    let args = req.body.args()?;
-    args.only(&["events"])?;
-    let list = args.get("events").and_then(Json::as_array).filter(|l| !l.is_empty());
-    for e in list.ok_or_else(|| Fault::missing("Missing mandatory parameter: \"events\""))? {
-        let kind = e.get("event").and_then(Json::as_str).unwrap_or_default();
-        if !matches!(kind, "network.bind_port" | "network.unbind_port" | "network.delete_port") {
-            return Err(Fault::invalid("An event must be network.bind_port, network.unbind_port or network.delete_port."));
-        }
-        for key in ["port_id", "mac_address", "status"] {
-            if !e.get(key).is_some_and(Json::is_string) {
-                return Err(Fault::missing(format!("An event needs \"{key}\".")));
-            }
-        }
-        tracing::debug!(kind, "network event");
-    }
-    Ok(Reply::no_content())
 }
