@@ -36,8 +36,8 @@ use crate::{
     reply::Reply,
     request::{Api, Req},
     resource::{
-        chassis, conductor, driver, event, history, node, node_devices, node_states, node_sub, node_write, placeholder, port, port_write, portgroup, portgroup_write, provision, root, shard,
-        vendor,
+        chassis, conductor, driver, event, history, node, node_devices, node_states, node_sub, node_write, placeholder, port, port_write,
+        portgroup, portgroup_write, provision, root, shard, vendor,
     },
     ring::Ring,
     route::{self, Lost, Op},
