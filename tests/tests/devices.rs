@@ -46,7 +46,7 @@ async fn port(w: &World, node: NodeId, last: u8, change: impl FnOnce(&mut Port))
         pxe_enabled: true,
         portgroup: None,
         physical_network: None,
-        is_smartnic: false,
+        is_smartnic: Some(false),
         description: None,
         vendor: None,
         category: None,

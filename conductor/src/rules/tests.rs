@@ -17,6 +17,7 @@ fn node() -> Node {
     spec.properties.insert("cpus".into(), json!(4));
     spec.driver_info.insert("ipmi_password".into(), json!("hunter2"));
     Node {
+        allocation: None,
         id: NodeId::random(),
         seq: 1,
         revision: 1,

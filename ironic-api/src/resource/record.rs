@@ -22,6 +22,9 @@ use crate::{
 /// How often a patch is laid anew over what somebody else wrote meanwhile.
 const RACES: usize = 8;
 
+/// The filter of a list, and the parameters that the link to the next page repeats.
+pub(crate) type Filtered<F> = (F, Vec<(&'static str, String)>);
+
 /// A resource of this kind.
 pub(crate) trait Resource: Show + Record {
     /// What its name is in texts.
@@ -42,7 +45,7 @@ pub(crate) trait Resource: Show + Record {
     ///
     /// # Errors
     /// A malformed parameter.
-    fn filter(req: &Req) -> Result<(Self::Filter, Vec<(&'static str, String)>), Fault>;
+    fn filter(req: &Req) -> Result<Filtered<Self::Filter>, Fault>;
     /// One that is still to be filled.
     fn blank(id: Uuid) -> Self;
     /// Reads the body of a creation.
