@@ -57,7 +57,9 @@ pub(crate) enum Special {
 
 /// The row of a handler.
 pub(crate) fn access(op: Op) -> Access {
-    use Access::{Allocation, Connector, List, ListOfNode, Node, NodeOfBody, NodeOfQuery, Open, Plain, Port, Runbook, Special as Rule, Target};
+    use Access::{
+        Allocation, Connector, List, ListOfNode, Node, NodeOfBody, NodeOfQuery, Open, Plain, Port, Runbook, Special as Rule, Target,
+    };
     match op {
         Op::ApiRoot | Op::WrongMethodOnRoot => Open,
         Op::IdentMissing | Op::IdentUnexpected | Op::Nothing | Op::NotBuilt(_) | Op::Absent(_) => Open,
@@ -128,7 +130,7 @@ pub(crate) fn access(op: Op) -> Access {
 
         Op::Empty(key) => match key {
             "portgroups" => List(P::PortgroupListAll, P::PortgroupList),
-            "chassis" => Plain(P::ChassisGet),
+            _ => Plain(P::ChassisGet),
         },
 
         Op::TemplateList | Op::TemplateShow => Plain(P::DeployTemplateGet),
