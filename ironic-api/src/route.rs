@@ -248,6 +248,13 @@ const PLACES: &[Place] = &[
     at("nodes/{}/states/console", "GET, PUT", &[get(Op::ConsoleShow), put(Op::ConsoleSet)]),
     at("nodes/{}/states/boot_mode", G, &[put(Op::BootModeSet).since(76, NotFound)]),
     at("nodes/{}/states/secure_boot", G, &[put(Op::SecureBootSet).since(76, NotFound)]),
+    // Older clients name the node last.
+    at("nodes/states/{}", G, &[get(Op::States)]),
+    at("nodes/states/console/{}", "GET, PUT", &[get(Op::ConsoleShow), put(Op::ConsoleSet)]),
+    at("nodes/states/power/{}", G, &[put(Op::PowerSet)]),
+    at("nodes/states/provision/{}", G, &[put(Op::ProvisionSet)]),
+    at("nodes/management/boot_device/{}", "", &[get(Op::BootDeviceShow), put(Op::BootDeviceSet)]),
+    at("nodes/maintenance/{}", "DELETE, PUT", &[put(Op::MaintenanceSet), delete(Op::MaintenanceClear)]),
     at("nodes/{}/management", "", &[]),
     at("nodes/{}/management/{}", "", &[]),
     at("nodes/{}/management/boot_device", "", &[get(Op::BootDeviceShow), put(Op::BootDeviceSet)]),
@@ -527,20 +534,27 @@ fn is_ident_looked_at_later(segments: &[String]) -> bool {
     }
 }
 
+fn place_of(segments: &[String]) -> Option<&'static Split> {
+    let fits = |pattern: &[&str]| pattern.iter().zip(segments).all(|(p, s)| *p == "{}" || p == s);
+    BY_LENGTH.get(segments.len())?.iter().find(|(pattern, _)| fits(pattern))
+}
+
 /// The handler of a method and path (segments below `/v1`, decoded), with the variable segments.
 pub(crate) fn find(method: &str, segments: &[String], slash: bool, version: Version) -> Result<(Op, Vec<String>), Lost> {
     if !is_ident_looked_at_later(segments) {
         return Err(Lost::Refused(Refusal::Ident));
     }
-    let place = BY_LENGTH
-        .get(segments.len())
-        .and_then(|places| places.iter().find(|(pattern, _)| pattern.iter().zip(segments).all(|(p, s)| *p == "{}" || p == s)));
-    let Some((pattern, place)) = place else {
-        // Below a collection that exists, what is left over counts as an unexpected argument.
-        let collection = segments.first().is_some_and(|s| PLACES.iter().any(|p| p.path == s));
-        return Err(if collection { Lost::Fault(FaultKind::InvalidParameterValue) } else { Lost::Refused(Refusal::Unrouted) });
+    let takes = |place: &'static Place| place.entries.iter().find(|e| e.method == method || e.method == "*");
+    let Some((pattern, place)) = place_of(segments) else {
+        // Below a place that exists, what is left over counts as an unexpected argument of its method.
+        let above = (1..segments.len()).rev().find_map(|n| place_of(segments.get(..n)?));
+        return Err(match above {
+            Some((_, place)) if takes(place).is_none() => Lost::Refused(Refusal::Method(place.allow)),
+            Some(_) => Lost::Fault(FaultKind::InvalidParameterValue),
+            None => Lost::Refused(Refusal::Unrouted),
+        });
     };
-    let entry = place.entries.iter().find(|e| e.method == method || e.method == "*").ok_or(Lost::Refused(Refusal::Method(place.allow)))?;
+    let entry = takes(place).ok_or(Lost::Refused(Refusal::Method(place.allow)))?;
     if place.exact && slash {
         return Err(Lost::Fault(FaultKind::NotFound));
     }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{Router, body::Body, extract::connect_info::MockConnectInfo};
+use axum::{Extension, Router, body::Body, extract::ConnectInfo};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use ironic_api::{ApiConfig, Audit, CorsConfig};
@@ -18,7 +18,7 @@ async fn server(config: ApiConfig) -> (Router, tempfile::TempDir) {
     let store = fake::store(dir.path()).await;
     let conductor = Arc::new(fake::FakeConductor::new(store.clone(), Duration::from_millis(5)));
     let peer: std::net::SocketAddr = "192.0.2.9:4711".parse().expect("an address");
-    (ironic_api::router(config, store, conductor).layer(MockConnectInfo(peer)), dir)
+    (ironic_api::router(config, store, conductor).layer(Extension(ConnectInfo(peer))), dir)
 }
 
 async fn send(router: &Router, line: &str, headers: &[(&str, &str)], body: Option<Value>) -> Response<String> {

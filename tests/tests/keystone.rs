@@ -27,12 +27,12 @@ impl Keystone {
         let port = free_port()?;
         std::fs::create_dir_all(folder)?;
         let mut python = command(&KEYSTONE.program("python").display().to_string());
-        python.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/keystone.py"));
+        python.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/keystone_server.py"));
         python.arg(folder).args([&port.to_string(), PASSWORD]);
         let log = folder.join("log");
         let mut process = Guarded::start(&mut python, &log)?;
         let ready = folder.join("ready");
-        tool::until("Keystone serving", Duration::from_secs(180), || !process.alive() || ready.is_file())?;
+        tool::until("Keystone serving", Duration::from_secs(300), || !process.alive() || ready.is_file())?;
         ensure!(process.alive(), "Keystone did not come up: {}", tool::log_tail(&log, 20));
         let projects = serde_json::from_str(&std::fs::read_to_string(ready)?)?;
         Ok(Self { process, base: format!("http://127.0.0.1:{port}/v3"), projects })

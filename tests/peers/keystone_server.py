@@ -1,4 +1,4 @@
-"""A real Keystone for one test: python keystone.py FOLDER PORT PASSWORD
+"""A real Keystone for one test: python keystone_server.py FOLDER PORT PASSWORD
 
 Makes its database in FOLDER, serves on 127.0.0.1:PORT, adds callers of every kind, then writes FOLDER/ready. A caller NAME_ROLE has
 that role on the project NAME, or on the whole system for system_ROLE; the service itself is `ironic`. All have the same password.
