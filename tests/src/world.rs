@@ -168,8 +168,17 @@ impl World {
     /// # Errors
     /// When it cannot start.
     pub async fn start_with(store: Store, config: ConductorConfig, hardware: Arc<FakeHardware>) -> Result<Self> {
+        let registry = Registry::with_fake(&hardware);
+        Self::start_on(store, config, hardware, registry).await
+    }
+
+    /// Starts a conductor with these settings and drivers.
+    ///
+    /// # Errors
+    /// When it cannot start.
+    pub async fn start_on(store: Store, config: ConductorConfig, hardware: Arc<FakeHardware>, registry: Registry) -> Result<Self> {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let core = Core::new(config, store.clone(), Registry::with_fake(&hardware), Arc::new(SystemClock), reqwest::Client::new());
+        let core = Core::new(config, store.clone(), registry, Arc::new(SystemClock), reqwest::Client::new());
         let conductor = Conductor::start(core).await?;
         Ok(Self { store, hardware, conductor })
     }

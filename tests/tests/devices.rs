@@ -4,7 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
 use bessemer_db::{PortFilter, PortPage};
-use bessemer_drivers::fake::{FakeBehaviour, FakeHardware};
+use bessemer_drivers::{
+    fake::{FakeBehaviour, FakeHardware},
+    redfish::{PoolConfig, RedfishPool, iface::RedfishInterfaces},
+    registry::Registry,
+};
 use bessemer_model::{
     JsonMap,
     clock::Timestamp,
@@ -21,6 +25,10 @@ use bessemer_rpc::{
 };
 use bessemer_tests::world::{Database, ENGINES, World, config, step};
 use serde_json::json;
+use virtualbmc_fixtures::{
+    machine::{Happening, Machine},
+    redfish::{RedfishBmc, RedfishConfig},
+};
 
 fn flat(spec: &mut NodeSpec) {
     spec.interfaces.set(InterfaceKind::Network, "flat");
@@ -232,5 +240,51 @@ async fn cleaning_writes_down_the_firmware_settings_and_volumes_that_it_made() -
     w.verb(node, Verb::Clean, Some(reset)).await?;
     assert!(w.settled(node).await?.status.raid_config.is_empty());
     assert!(w.store.bios_list(node).await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bios_settings_of_a_redfish_machine_are_taken_over_by_the_restart_that_cleaning_makes() -> Result<()> {
+    let machine = Machine::new("node");
+    let bmc = RedfishBmc::start(RedfishConfig::new(machine.clone())).await?;
+    let quick = Duration::from_millis(20);
+    let pool = PoolConfig { settings_look: quick, poll: quick, reboot_pause: quick, retry_interval: quick, ..PoolConfig::default() };
+    let hardware = FakeHardware::new(FakeBehaviour::default());
+    let mut registry = Registry::with_fake(&hardware);
+    RedfishInterfaces::new(Arc::new(RedfishPool::new(pool))).register(&mut registry);
+    let mut settings = config();
+    let offer = settings.drivers["fake-hardware"].clone();
+    settings.drivers.insert("redfish".into(), offer);
+    let db = Database::new(ENGINES[0]).await?;
+    let w = World::start_on(db.open().await?, settings, hardware, registry).await?;
+    let node = w
+        .node_with(P::Enroll, |s| {
+            s.driver = "redfish".into();
+            let info = json!({"redfish_address": bmc.url(), "redfish_username": "admin", "redfish_password": "secret-password"});
+            s.driver_info = info.as_object().cloned().unwrap_or_default();
+            for kind in [InterfaceKind::Power, InterfaceKind::Management, InterfaceKind::Bios, InterfaceKind::Firmware] {
+                s.interfaces.set(kind, "redfish");
+            }
+        })
+        .await?;
+    w.verb(node, Verb::Manage, None).await?;
+    let known = w.settled(node).await?;
+    assert_eq!(known.status.provision_state, P::Manageable, "{:?}", known.status.last_error);
+    let value = async |name: &str| w.store.bios_get(node, name).await.map(|s| s.setting.value.unwrap_or_default());
+    assert_eq!(value("Cores").await?, "8", "read when the machine was verified");
+    assert_eq!(w.store.firmware_list(node).await?.iter().map(|f| f.component.clone()).collect::<Vec<_>>(), ["bios", "bmc"]);
+    let args = json!({"settings": [{"name": "Cores", "value": 4}, {"name": "Virtualization", "value": "Disabled"}]});
+    let apply = UserStep { args: args.as_object().cloned().unwrap_or_default(), ..step(InterfaceKind::Bios, "apply_configuration") };
+    w.verb(node, Verb::Clean, Some(vec![apply])).await?;
+    let end = w.settled(node).await?;
+    assert_eq!((end.status.provision_state, end.status.last_error), (P::Manageable, None));
+    assert_eq!((value("Cores").await?.as_str(), value("Virtualization").await?.as_str()), ("4", "Disabled"));
+    assert!(machine.log().iter().any(|l| matches!(l.what, Happening::Booted(..))), "the machine was started for it");
+    let args = json!({"settings": [{"name": "Nope", "value": 4}]});
+    let unknown = UserStep { args: args.as_object().cloned().unwrap_or_default(), ..step(InterfaceKind::Bios, "apply_configuration") };
+    w.verb(node, Verb::Clean, Some(vec![unknown])).await?;
+    let end = w.settled(node).await?;
+    assert_eq!(end.status.provision_state, P::CleanFailed);
+    assert!(end.status.last_error.as_deref().is_some_and(|e| e.contains("\"Nope\"")), "{:?}", end.status.last_error);
     Ok(())
 }
