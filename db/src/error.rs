@@ -323,7 +323,9 @@ impl From<DbError> for Fault {
                 _ => FaultKind::NotFound,
             },
             DbError::Duplicate { what, .. } => match what {
-                Unique::NodeName | Unique::PortName | Unique::AllocationName | Unique::DeployTemplateName | Unique::RunbookName => FaultKind::DuplicateName,
+                Unique::NodeName | Unique::PortName | Unique::AllocationName | Unique::DeployTemplateName | Unique::RunbookName => {
+                    FaultKind::DuplicateName
+                }
                 Unique::InstanceUuid => FaultKind::InstanceAssociated,
                 Unique::PortAddress => FaultKind::MacAlreadyExists,
                 _ => FaultKind::AlreadyExists,

@@ -86,7 +86,7 @@ on_both! {
         let id = node(&s, "n", ProvisionState::Enroll).await;
         let (now, lease) = (db.clock.now(), Duration::from_secs(60));
         let epoch = s.conductor_take("c", "", BTreeMap::new(), None, now, lease).await.unwrap();
-        let claim = s.claim_take(id, epoch, "c", now).await.unwrap().unwrap();
+        let claim = s.claim_take(id, epoch, "c", now, "a test").await.unwrap().unwrap();
         let plain = |name: &str, value: &str| BiosSetting::plain(name, &value.into());
         let first = vec![plain("a", "1"), BiosSetting { upper_bound: Some(9), unique: Some(true), allowable_values: vec![1.into()], ..plain("b", "2") }];
         let bmc = |version: &str| FirmwareComponent { component: "bmc".into(), version: version.into(), ..FirmwareComponent::default() };

@@ -83,7 +83,7 @@ impl Client {
             round += 1;
             match round % 6 {
                 0 => {
-                    let target = if round % 12 == 0 { "power on" } else { "power off" };
+                    let target = if round.is_multiple_of(12) { "power on" } else { "power off" };
                     self.ask("power", "PUT", "/states/power", &json!({"target": target})).await?;
                 }
                 1 => {

@@ -241,8 +241,8 @@ mod tests {
     use crate::version::{
         Behaviour,
         fields::{
-            AllocationField, ConductorField, ConnectorField, DeployTemplateField, DriverField, HistoryField, NodeField, PortField, RuleField,
-            RunbookField, StatesField, TargetField,
+            AllocationField, ConductorField, ConnectorField, DeployTemplateField, DriverField, HistoryField, NodeField, PortField,
+            RuleField, RunbookField, StatesField, TargetField,
         },
     };
 
