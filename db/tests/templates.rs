@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 use bessemer_db::{Commit, DbError, DeployTemplateSort, Page, PortChange, RuleSort, RunbookSort, Unique};
 use bessemer_model::{
     JsonMap,
+    clock::Clock as _,
     deploy_template::{DeployTemplate, TemplateStep},
     ids::{DeployTemplateId, RuleId, RunbookId},
     inspection_rule::{self, InspectionRule},
@@ -96,7 +97,7 @@ on_both! {
         let base = s.port_create(port(node, "52:54:00:00:00:01")).await.unwrap();
         let lease = Duration::from_secs(600);
         let epoch = s.conductor_take("h", "", BTreeMap::new(), None, db.clock.now(), lease).await.unwrap();
-        let claim = s.claim_take(node, epoch, "h", db.clock.now()).await.unwrap().unwrap();
+        let claim = s.claim_take(node, epoch, "h", db.clock.now(), "a test").await.unwrap().unwrap();
         let mut new = base.clone();
         new.extra.insert("ruled".into(), json!(true));
         let commit = Commit {

@@ -92,9 +92,9 @@ on_both! {
         assert!(matches!(s.volume_update(a.clone()).await, Err(DbError::RevisionLost { .. })));
         let page = VolumePage { sort: VolumeSort::ConnectorId, ..VolumePage::first(1) };
         let of = |node| VolumeFilter { node: Some(node), ..VolumeFilter::default() };
-        assert_eq!(s.volume_list(&of(id), &page).await.unwrap(), [b.clone()]);
+        assert_eq!(s.volume_list(&of(id), &page).await.unwrap(), std::slice::from_ref(&b));
         let after = VolumePage { marker: Some(b.id), ..page };
-        assert_eq!(s.volume_list(&VolumeFilter::default(), &after).await.unwrap(), [changed.clone()]);
+        assert_eq!(s.volume_list(&VolumeFilter::default(), &after).await.unwrap(), [changed]);
         assert!(s.volume_list::<Connector>(&of(NodeId::random()), &VolumePage::all()).await.unwrap().is_empty());
         let mut lent = s.node_get(id).await.unwrap();
         lent.spec.lessee = Some("p".into());

@@ -26,6 +26,7 @@ fn node() -> Node {
         spec,
         status: NodeStatus::new(ProvisionState::Inspecting),
         traits: vec!["CUSTOM_OLD".into()],
+        allocation: None,
         reservation: None,
         conductor_affinity: None,
         agent: None,
