@@ -109,25 +109,10 @@ fn interfaces(
 pub fn new_ports(node: &Node, macs: &[(String, bool)], now: Timestamp) -> Vec<Port> {
     macs.iter()
         .map(|(address, pxe)| Port {
-            id: PortId::random(),
-            seq: 0,
-            revision: 0,
             created_at: now,
-            updated_at: None,
-            node: node.id,
             address: address.clone(),
-            name: None,
-            extra: JsonMap::new(),
-            internal_info: JsonMap::new(),
-            local_link_connection: JsonMap::new(),
             pxe_enabled: *pxe,
-            portgroup: None,
-            physical_network: None,
-            is_smartnic: false,
-            description: None,
-            vendor: None,
-            category: None,
-            available_for_dynamic_portgroup: true,
+            ..Port::blank(PortId::random(), node.id)
         })
         .collect()
 }

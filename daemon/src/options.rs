@@ -54,6 +54,7 @@ pub const OPTIONS: &[Opt] = &[
     o("DEFAULT", "http_basic_auth_user_file", Text, "/etc/bessemer/htpasswd", "Users of `http_basic`: name:bcrypt digest, one per line."),
     o("DEFAULT", "default_resource_class", Text, "", "`resource_class` of new nodes that name none."),
     o("DEFAULT", "default_conductor_group", Text, "", "`conductor_group` of new nodes that name none."),
+    o("DEFAULT", "default_portgroup_mode", Text, "active-backup", "`mode` of new port groups that name none."),
     o("DEFAULT", "enabled_hardware_types", List, "ipmi,redfish", "Hardware types that nodes may have as their `driver`."),
     o("DEFAULT", "enabled_bios_interfaces", List, "", "Enabled bios interfaces. Default: no-bios, redfish."),
     o("DEFAULT", "enabled_boot_interfaces", List, "", "Enabled boot interfaces. Default: ipxe, pxe, redfish-virtual-media."),

@@ -311,6 +311,7 @@ fn api_config(
         default_resource_class: o.given("DEFAULT", "default_resource_class"),
         default_conductor_group: o.text("DEFAULT", "default_conductor_group"),
         hash_partition_exponent: ring_exponent(o),
+        default_portgroup_mode: o.text("DEFAULT", "default_portgroup_mode"),
         enable_ramdisk_endpoints: o.flag("api", "enable_ramdisk_endpoints"),
         allow_deleting_available_nodes: o.flag("conductor", "allow_deleting_available_nodes"),
         disallow_clean_steps: o.list("api", "disallow_clean_steps"),

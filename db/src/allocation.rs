@@ -164,12 +164,7 @@ impl Store {
                         b.push(words).bind(v);
                     }
                 }
-                if let Some(m) = page.marker {
-                    let m = ALLOCATIONS.marker(c, key, &m.to_string()).await?;
-                    ALLOCATIONS.push_after(&mut b, key, m, page.desc);
-                }
-                ALLOCATIONS.push_order(&mut b, key, page.desc, page.limit);
-                c.rows_built(b).await?.iter().map(allocation_from).collect()
+                ALLOCATIONS.rows(c, b, key, &page).await?.iter().map(allocation_from).collect()
             })
         })
         .await

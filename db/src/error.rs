@@ -16,6 +16,8 @@ pub enum Entity {
     VolumeConnector,
     VolumeTarget,
     Allocation,
+    Portgroup,
+    Chassis,
     Conductor,
     Flow,
     History,
@@ -37,6 +39,8 @@ impl Entity {
             Self::VolumeConnector => "Volume connector",
             Self::VolumeTarget => "Volume target",
             Self::Allocation => "Allocation",
+            Self::Portgroup => "Portgroup",
+            Self::Chassis => "Chassis",
             Self::Conductor => "Conductor",
             Self::Flow => "Flow",
             Self::History => "History entry",
@@ -73,6 +77,10 @@ pub enum Unique {
     RunbookUuid,
     RunbookName,
     InspectionRuleUuid,
+    PortgroupUuid,
+    PortgroupAddress,
+    PortgroupName,
+    ChassisUuid,
     Other,
 }
 
@@ -96,6 +104,10 @@ impl Unique {
             Self::RunbookUuid => "runbook with UUID",
             Self::RunbookName => "runbook with name",
             Self::InspectionRuleUuid => "rule with UUID",
+            Self::PortgroupUuid => "port group with UUID",
+            Self::PortgroupAddress => "port group with MAC address",
+            Self::PortgroupName => "port group with name",
+            Self::ChassisUuid => "chassis with UUID",
             Self::Other => "row like",
         }
     }
@@ -121,9 +133,9 @@ pub enum DbError {
         value: String,
     },
     /// The owner's columns were changed by somebody else: read again, decide again.
-    #[error("node {node} was changed by another request meanwhile; repeat the request")]
+    #[error("{node} was changed by another request meanwhile; repeat the request")]
     RevisionLost {
-        /// The node.
+        /// The node, or what else it is.
         node: String,
     },
     /// The node has another instance.
@@ -134,6 +146,17 @@ pub enum DbError {
         /// Its instance.
         instance: String,
     },
+    /// What is to be removed or moved still holds others.
+    #[error("{} {ident} still holds others: remove or move them first.", what.word())]
+    NotEmpty {
+        /// What it is.
+        what: Entity,
+        /// Its UUID.
+        ident: String,
+    },
+    /// A port that does not fit the group it is to join.
+    #[error(transparent)]
+    Unfit(#[from] bessemer_model::portgroup::Unfit),
     /// The claim is not held any more: stop, without any further effect.
     #[error("node {node} was taken over by another conductor")]
     FenceLost {
@@ -234,6 +257,9 @@ impl DbError {
     pub(crate) fn not_found(what: Entity, ident: impl ToString) -> Self {
         Self::NotFound { what, ident: ident.to_string() }
     }
+    pub(crate) fn revision_lost(what: Entity, ident: impl ToString) -> Self {
+        Self::RevisionLost { node: format!("{} {}", what.word(), ident.to_string()) }
+    }
     /// Fills in which row an engine's error is about.
     pub(crate) fn about(self, subject: impl ToString) -> Self {
         match self {
@@ -247,6 +273,13 @@ impl DbError {
         match self {
             Self::NotFound { what: Entity::Node, ident } if ident.is_empty() => Self::not_found(Entity::Node, node),
             other => other,
+        }
+    }
+    /// Fills in which chassis a missing reference of a node is about: a node refers to nothing else.
+    pub(crate) fn about_chassis(self, chassis: Option<uuid::Uuid>) -> Self {
+        match (self, chassis) {
+            (Self::NotFound { what: Entity::Node, ident }, Some(c)) if ident.is_empty() => Self::not_found(Entity::Chassis, c),
+            (other, _) => other,
         }
     }
     /// Fills in the value of a column that must be unique.
@@ -269,7 +302,8 @@ impl From<sqlx::Error> for DbError {
                     return Self::Duplicate { what, value: String::new() };
                 }
                 if d.is_foreign_key_violation() {
-                    // Every reference of the schema is to a node (boot_plan_macs' to a plan is written with the plan).
+                    // Nearly every reference of the schema is to a node (boot_plan_macs' to a plan is written with the plan). Where it
+                    // is to something else, the caller says so.
                     return Self::NotFound { what: Entity::Node, ident: String::new() };
                 }
                 let code = d.code().unwrap_or_default();
@@ -309,6 +343,10 @@ fn unique_column(d: &dyn sqlx::error::DatabaseError) -> Option<Unique> {
         ("runbooks_id", Unique::RunbookUuid),
         ("runbooks_name", Unique::RunbookName),
         ("inspection_rules_id", Unique::InspectionRuleUuid),
+        ("portgroups_id", Unique::PortgroupUuid),
+        ("portgroups_address", Unique::PortgroupAddress),
+        ("portgroups_name", Unique::PortgroupName),
+        ("chassis_id", Unique::ChassisUuid),
     ];
     Some(known.into_iter().find(|(k, _)| text.contains(k)).map_or(Unique::Other, |(_, u)| u))
 }
@@ -323,9 +361,14 @@ impl From<DbError> for Fault {
                 _ => FaultKind::NotFound,
             },
             DbError::Duplicate { what, .. } => match what {
-                Unique::NodeName | Unique::PortName | Unique::AllocationName | Unique::DeployTemplateName | Unique::RunbookName => FaultKind::DuplicateName,
+                Unique::NodeName
+                | Unique::PortName
+                | Unique::PortgroupName
+                | Unique::AllocationName
+                | Unique::DeployTemplateName
+                | Unique::RunbookName => FaultKind::DuplicateName,
                 Unique::InstanceUuid => FaultKind::InstanceAssociated,
-                Unique::PortAddress => FaultKind::MacAlreadyExists,
+                Unique::PortAddress | Unique::PortgroupAddress => FaultKind::MacAlreadyExists,
                 _ => FaultKind::AlreadyExists,
             },
             DbError::Associated { .. } => FaultKind::NodeAssociated,
@@ -334,6 +377,8 @@ impl From<DbError> for Fault {
             | DbError::StateChanged { .. }
             | DbError::FlowExists { .. }
             | DbError::Locked { .. } => FaultKind::NodeLocked,
+            DbError::NotEmpty { .. } => FaultKind::NotEmpty,
+            DbError::Unfit(_) => FaultKind::Conflict,
             DbError::NulCharacter => FaultKind::InvalidParameterValue,
             DbError::Unavailable(_) | DbError::Open { .. } => FaultKind::TemporaryFailure,
             DbError::Unsealable { .. }

@@ -69,15 +69,9 @@ impl Store {
         let page = page.clone();
         self.read(move |c| {
             Box::pin(async move {
-                let key = key(page.sort);
                 let mut b = Build::new(c.engine(), concat!("SELECT ", columns!(), " FROM node_history h WHERE h.node = "));
                 b.bind(node);
-                if let Some(m) = page.marker {
-                    let m = HISTORY.marker(c, key, &m.to_string()).await?;
-                    HISTORY.push_after(&mut b, key, m, page.desc);
-                }
-                HISTORY.push_order(&mut b, key, page.desc, page.limit);
-                c.rows_built(b).await?.iter().map(entry_from).collect()
+                HISTORY.rows(c, b, key(page.sort), &page).await?.iter().map(entry_from).collect()
             })
         })
         .await

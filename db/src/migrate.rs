@@ -24,6 +24,7 @@ macro_rules! migrations {
 
 migrations! {
     1 "0001_foundation";
+    2 "0002_groups";
     3 "0003_volumes_allocations";
     4 "0004_templates_rules";
     5 "0005_devices";

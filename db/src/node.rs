@@ -45,6 +45,7 @@ statements! {
     TRAIT_REMOVE = Sql::same("DELETE FROM node_traits WHERE node = $1 AND trait = $2");
     TRAITS_CLEAR = Sql::same("DELETE FROM node_traits WHERE node = $1");
     DELETE = Sql::same("DELETE FROM nodes WHERE id = $1");
+    SHARDS = Sql::same("SELECT shard, count(*) FROM nodes GROUP BY shard ORDER BY count(*) DESC, shard ASC NULLS FIRST");
     BY_MACS = Sql {
         sqlite: "SELECT DISTINCT node FROM ports WHERE address IN (SELECT value FROM json_each($1)) ORDER BY node",
         postgres: "SELECT DISTINCT node FROM ports \
@@ -56,7 +57,7 @@ impl Store {
     /// Creates a node.
     ///
     /// # Errors
-    /// [`DbError::Duplicate`] when its UUID, name or instance UUID is taken.
+    /// [`DbError::Duplicate`] when its UUID, name or instance UUID is taken; [`DbError::NotFound`] without its chassis.
     pub async fn node_create(&self, new: NodeNew) -> Result<Node> {
         let (key, now) = (self.key(), self.now());
         let id = new.id;
@@ -218,6 +219,20 @@ impl Store {
         Ok(())
     }
 
+    /// The shards that nodes are in (`None` = in no shard) and how many nodes each has, the largest first.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn node_shards(&self) -> Result<Vec<(Option<String>, i64)>> {
+        let rows = self.fetch(SHARDS, args![]).await?;
+        rows.iter()
+            .map(|r| {
+                let c = &mut r.cols();
+                Ok((c.opt_text()?, c.int()?))
+            })
+            .collect()
+    }
+
     /// The nodes that have a port with one of these addresses, each once.
     ///
     /// # Errors
@@ -277,11 +292,10 @@ async fn lost(c: &mut Conn, id: NodeId, revision: i64, expect: Option<ProvisionS
     };
     let cols = &mut row.cols();
     let (is, state) = (cols.int()?, cols.named("provision_state", ProvisionState::parse)?);
-    let node = id.to_string();
     Ok(if is == revision && expect.is_some_and(|e| e != state) {
-        DbError::StateChanged { node, state: Some(state) }
+        DbError::StateChanged { node: id.to_string(), state: Some(state) }
     } else {
-        DbError::RevisionLost { node }
+        DbError::revision_lost(Entity::Node, id)
     })
 }
 
@@ -305,7 +319,7 @@ pub(crate) async fn traits_write(c: &mut Conn, id: NodeId, traits: &[String]) ->
 }
 
 fn taken(e: DbError, id: NodeId, spec: &NodeSpec) -> DbError {
-    e.taken(|u| match u {
+    e.about_chassis(spec.chassis_uuid).taken(|u| match u {
         Unique::NodeName => spec.name.clone(),
         Unique::InstanceUuid => spec.instance_uuid.map(|u| u.to_string()),
         _ => Some(id.to_string()),

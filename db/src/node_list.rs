@@ -172,15 +172,10 @@ impl Store {
         let (filter, page) = (filter.clone(), page.clone());
         self.read(move |c| {
             Box::pin(async move {
-                let key = key(page.sort);
                 let mut b = Build::new(c.engine(), node_select!("NULL", ""));
                 push_filter(&mut b, &filter);
-                if let Some(m) = page.marker {
-                    let m = NODES.marker(c, key, &m.to_string()).await?;
-                    NODES.push_after(&mut b, key, m, page.desc);
-                }
-                NODES.push_order(&mut b, key, page.desc, page.limit);
-                let mut nodes = c.rows_built(b).await?.iter().map(node_from).collect::<Result<Vec<Node>>>()?;
+                let rows = NODES.rows(c, b, key(page.sort), &page).await?;
+                let mut nodes = rows.iter().map(node_from).collect::<Result<Vec<Node>>>()?;
                 if nodes.is_empty() {
                     return Ok(nodes);
                 }

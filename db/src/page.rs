@@ -1,8 +1,9 @@
 //! Keyset paging: a page begins strictly after its marker in the order of (key, creation), where NULL keys are lowest.
 
 use crate::{
-    engine::{Arg, Build, Conn, Sql},
+    engine::{Arg, Build, Conn, Row, Sql},
     error::{DbError, Entity, Result},
+    types::Page,
 };
 
 /// What a column holds, for reading the marker's key.
@@ -47,8 +48,18 @@ pub(crate) struct Listing {
 }
 
 impl Listing {
+    /// Reads the page of a statement that is built up to its conditions.
+    pub(crate) async fn rows<Id: ToString, S>(&self, c: &mut Conn, mut b: Build, key: Key, page: &Page<Id, S>) -> Result<Vec<Row>> {
+        if let Some(m) = &page.marker {
+            let m = self.marker(c, key, &m.to_string()).await?;
+            self.push_after(&mut b, key, m, page.desc);
+        }
+        self.push_order(&mut b, key, page.desc, page.limit);
+        c.rows_built(b).await
+    }
+
     /// Reads the marker's position.
-    pub(crate) async fn marker(&self, c: &mut Conn, key: Key, id: &str) -> Result<Marker> {
+    async fn marker(&self, c: &mut Conn, key: Key, id: &str) -> Result<Marker> {
         let mut b = Build::new(c.engine(), "SELECT ");
         b.push(self.seq);
         if let Some((expr, _)) = key.0 {
@@ -68,7 +79,7 @@ impl Listing {
     }
 
     /// Appends the condition ` AND …` for rows after the marker.
-    pub(crate) fn push_after(&self, b: &mut Build, key: Key, marker: Marker, desc: bool) {
+    fn push_after(&self, b: &mut Build, key: Key, marker: Marker, desc: bool) {
         let beyond = if desc { " < " } else { " > " };
         let later = |b: &mut Build, s: &Self| {
             b.push(s.seq).push(beyond).bind(marker.seq);
@@ -101,7 +112,7 @@ impl Listing {
     }
 
     /// Appends the order and the limit.
-    pub(crate) fn push_order(&self, b: &mut Build, key: Key, desc: bool, limit: u32) {
+    fn push_order(&self, b: &mut Build, key: Key, desc: bool, limit: u32) {
         b.push(" ORDER BY ");
         if let Some((expr, _)) = key.0 {
             b.push_sql(expr).push(if desc { " DESC NULLS LAST, " } else { " ASC NULLS FIRST, " });

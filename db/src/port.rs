@@ -10,6 +10,7 @@ use crate::{
     },
     error::{DbError, Entity, Result, Unique},
     page::{Key, Listing, contains},
+    portgroup,
     store::Store,
     types::{PortChange, PortFilter, PortPage, PortSort},
 };
@@ -73,14 +74,16 @@ const fn key(sort: PortSort) -> Key {
 }
 
 impl Store {
-    /// Creates a port; `seq`, `revision` and the times of `port` are not looked at.
+    /// Creates a port; `seq`, `revision` and the times of `port` are not looked at. A group without physical network takes the port's.
     ///
     /// # Errors
-    /// [`DbError::Duplicate`] when its UUID, address or name is taken; [`DbError::NotFound`] without its node.
+    /// [`DbError::Duplicate`] when its UUID, address or name is taken; [`DbError::NotFound`] without its node or its group;
+    /// [`DbError::Unfit`] for the group.
     pub async fn port_create(&self, port: Port) -> Result<Port> {
         let now = self.now();
         self.write(move |c| {
             Box::pin(async move {
+                portgroup::join(c, &port, now).await?;
                 c.execute(INSERT, port_args(&port, now)).await.map_err(|e| taken(e, &port))?;
                 by_id(c, port.id).await
             })
@@ -108,33 +111,30 @@ impl Store {
         let (filter, page) = (filter.clone(), page.clone());
         self.read(move |c| {
             Box::pin(async move {
-                let key = key(page.sort);
                 let mut b = Build::new(c.engine(), select!(""));
                 push_filter(&mut b, &filter);
-                if let Some(m) = page.marker {
-                    let m = PORTS.marker(c, key, &m.to_string()).await?;
-                    PORTS.push_after(&mut b, key, m, page.desc);
-                }
-                PORTS.push_order(&mut b, key, page.desc, page.limit);
-                c.rows_built(b).await?.iter().map(port_from).collect()
+                PORTS.rows(c, b, key(page.sort), &page).await?.iter().map(port_from).collect()
             })
         })
         .await
     }
 
-    /// Writes a port if it is still at `revision`.
+    /// Writes a port if it is still at `revision`. A group without physical network takes that of the port that joins it.
     ///
     /// # Errors
-    /// [`DbError::RevisionLost`], [`DbError::NotFound`], [`DbError::Duplicate`].
+    /// [`DbError::RevisionLost`], [`DbError::NotFound`], [`DbError::Duplicate`], [`DbError::Unfit`].
     pub async fn port_update(&self, port: Port, revision: i64) -> Result<Port> {
         let now = self.now();
         self.write(move |c| {
             Box::pin(async move {
+                let old = by_id(c, port.id).await?;
+                if (old.portgroup, &old.physical_network) != (port.portgroup, &port.physical_network) {
+                    portgroup::join(c, &port, now).await?;
+                }
                 let mut a = port_args(&port, now);
                 a.push(revision.into());
                 if c.execute(UPDATE, a).await.map_err(|e| taken(e, &port))? == 0 {
-                    let there = by_id(c, port.id).await?;
-                    return Err(DbError::RevisionLost { node: there.node.to_string() });
+                    return Err(DbError::revision_lost(Entity::Port, port.id));
                 }
                 by_id(c, port.id).await
             })
@@ -224,7 +224,7 @@ fn port_from(row: &Row) -> Result<Port> {
         pxe_enabled: c.bool()?,
         portgroup: c.opt_parsed("portgroup")?,
         physical_network: c.opt_text()?,
-        is_smartnic: c.bool()?,
+        is_smartnic: c.opt_bool()?,
         description: c.opt_text()?,
         vendor: c.opt_text()?,
         category: c.opt_text()?,

@@ -96,19 +96,13 @@ impl Store {
     /// [`DbError::NotFound`] for an unknown marker.
     pub async fn record_list<R: Record>(&self, filter: &R::Filter, page: &Page<R::Id, R::Sort>) -> Result<Vec<R>> {
         let filter = filter.clone();
-        let (marker, sort, desc, limit) = (page.marker, page.sort, page.desc, page.limit);
+        let page = Page { limit: page.limit, marker: page.marker, sort: page.sort, desc: page.desc };
         self.read(move |c| {
             Box::pin(async move {
-                let (key, listing) = (R::key(sort), R::TABLE.listing);
                 let mut b = Build::new(c.engine(), R::TABLE.select);
                 b.push("WHERE 1 = 1");
                 R::push_filter(&mut b, &filter);
-                if let Some(m) = marker {
-                    let m = listing.marker(c, key, &m.to_string()).await?;
-                    listing.push_after(&mut b, key, m, desc);
-                }
-                listing.push_order(&mut b, key, desc, limit);
-                c.rows_built(b).await?.iter().map(R::from_row).collect()
+                R::TABLE.listing.rows(c, b, R::key(page.sort), &page).await?.iter().map(R::from_row).collect()
             })
         })
         .await

@@ -17,6 +17,7 @@ const MODULES: &[(&str, &[(&str, Sql)])] = &[
     ("agent", crate::agent::ALL),
     ("allocation", crate::allocation::ALL),
     ("boot_plan", crate::boot_plan::ALL),
+    ("chassis", crate::chassis::ALL),
     ("claim", crate::claim::ALL),
     ("conductor", crate::conductor::ALL),
     ("deploy_template", crate::deploy_template::ALL),
@@ -31,6 +32,7 @@ const MODULES: &[(&str, &[(&str, Sql)])] = &[
     ("port", crate::port::ALL),
     ("rule", crate::rule::ALL),
     ("runbook", crate::runbook::ALL),
+    ("portgroup", crate::portgroup::ALL),
     ("secret", crate::secret::ALL),
     ("store", crate::store::ALL),
     ("volume", crate::volume::ALL),
@@ -101,6 +103,14 @@ async fn every_sort_key_pages_on_both_engines() {
         every_record_key::<bessemer_model::deploy_template::DeployTemplate>(&s, &(), DeployTemplateSort::ALL).await;
         every_record_key::<bessemer_model::runbook::Runbook>(&s, &Some("p".into()), RunbookSort::ALL).await;
         every_record_key::<bessemer_model::inspection_rule::InspectionRule>(&s, &(), RuleSort::ALL).await;
+        for sort in crate::PortgroupSort::ALL {
+            let page = crate::PortgroupPage { sort: *sort, ..crate::PortgroupPage::all() };
+            assert!(s.portgroup_list(&crate::PortgroupFilter::default(), &page).await.is_ok(), "{sort:?}");
+        }
+        for sort in crate::ChassisSort::ALL {
+            let page = crate::ChassisPage { sort: *sort, ..crate::ChassisPage::all() };
+            assert!(s.chassis_list(&page).await.is_ok(), "{sort:?}");
+        }
     }
 }
 

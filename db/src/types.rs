@@ -10,7 +10,7 @@ use bessemer_model::{
     firmware::{BiosSetting, FirmwareComponent},
     flow::{Flow, FlowLogEntry, Lane},
     history::HistoryEntry,
-    ids::{HistoryId, NodeId, PortId},
+    ids::{HistoryId, NodeId, PortId, PortgroupId},
     interface::InterfaceKind,
     node::{NodeChange, NodeFault, NodeSpec, NodeStatus},
     port::Port,
@@ -328,7 +328,7 @@ pub struct PortFilter {
     pub node: Option<NodeId>,
     /// Any of these, normalised; empty = any.
     pub addresses: Vec<String>,
-    pub portgroup: Option<uuid::Uuid>,
+    pub portgroup: Option<PortgroupId>,
     /// Of the node; empty = any.
     pub shards: Vec<String>,
     /// Of the node; empty = any.

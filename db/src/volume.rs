@@ -241,12 +241,7 @@ impl Store {
                     b.push(" AND EXISTS (SELECT 1 FROM nodes n WHERE n.id = v.node AND (n.owner = ").bind(p.clone());
                     b.push(" OR n.lessee = ").bind(p).push("))");
                 }
-                if let Some(m) = page.marker {
-                    let m = table.listing.marker(c, key, &m.to_string()).await?;
-                    table.listing.push_after(&mut b, key, m, page.desc);
-                }
-                table.listing.push_order(&mut b, key, page.desc, page.limit);
-                c.rows_built(b).await?.iter().map(volume_from).collect()
+                table.listing.rows(c, b, key, &page).await?.iter().map(volume_from).collect()
             })
         })
         .await

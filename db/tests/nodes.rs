@@ -13,7 +13,8 @@ use bessemer_model::{
 };
 use common::*;
 
-fn full_spec() -> NodeSpec {
+async fn full_spec(store: &bessemer_db::Store) -> NodeSpec {
+    let rack = store.chassis_create(chassis()).await.unwrap();
     let mut s = spec("full");
     for k in InterfaceKind::ALL {
         s.interfaces.set(*k, format!("fake-{}", k.as_str()));
@@ -24,7 +25,7 @@ fn full_spec() -> NodeSpec {
         instance_info: map(serde_json::json!({"image_source": "http://x"})),
         instance_uuid: Some(uuid::Uuid::new_v4()),
         instance_name: Some("i".into()),
-        chassis_uuid: Some(uuid::Uuid::new_v4()),
+        chassis_uuid: Some(rack.id.0),
         resource_class: Some("rc".into()),
         conductor_group: "g".into(),
         automated_clean: Some(false),
@@ -69,7 +70,7 @@ fn full_status() -> NodeStatus {
 on_both! {
     async fn every_column_is_read_back_as_written(db: Database) {
         let s = db.open().await;
-        let mut new = new_node(full_spec(), ProvisionState::Enroll);
+        let mut new = new_node(full_spec(&s).await, ProvisionState::Enroll);
         new.status = full_status();
         new.traits = vec!["CUSTOM_B".into(), "CUSTOM_A".into()];
         let made = s.node_create(new.clone()).await.unwrap();
@@ -83,15 +84,16 @@ on_both! {
 
     async fn taken_names_are_told_by_column(db: Database) {
         let s = db.open().await;
-        let first = s.node_create(new_node(full_spec(), ProvisionState::Enroll)).await.unwrap();
+        let first = s.node_create(new_node(full_spec(&s).await, ProvisionState::Enroll)).await.unwrap();
+        let other = full_spec(&s).await;
         let clash = |change: fn(&mut NodeSpec)| {
-            let mut sp = full_spec();
+            let mut sp = other.clone();
             change(&mut sp);
             s.node_create(new_node(sp, ProvisionState::Enroll))
         };
         let e = clash(|_| {}).await.unwrap_err();
         assert!(matches!(&e, DbError::Duplicate { what: Unique::NodeName, value } if value == "full"), "{e:?}");
-        let mut sp = full_spec();
+        let mut sp = full_spec(&s).await;
         sp.name = None;
         sp.instance_uuid = first.spec.instance_uuid;
         let e = s.node_create(new_node(sp, ProvisionState::Enroll)).await.unwrap_err();
@@ -174,7 +176,7 @@ on_both! {
     async fn each_filter_selects_what_it_says(db: Database) {
         let s = db.open().await;
         let parent = node(&s, "parent", ProvisionState::Enroll).await;
-        let mut sp = full_spec();
+        let mut sp = full_spec(&s).await;
         sp.parent_node = Some(parent);
         sp.description = Some("100%_Sure".into());
         let mut new = new_node(sp.clone(), ProvisionState::Available);

@@ -36,7 +36,7 @@ async fn fill(s: &Store) {
         let mut p = port(id, &format!("52:54:00:00:00:{i:02x}"));
         p.id = bessemer_model::ids::PortId(id.0);
         p.description = word(i, 3);
-        p.is_smartnic = i % 3 == 0;
+        p.is_smartnic = [None, Some(true), Some(false)][i % 3];
         s.port_create(p).await.unwrap();
     }
 }

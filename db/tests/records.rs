@@ -57,7 +57,7 @@ on_both! {
         let mut p = port(id, "52:54:00:AA:00:01");
         p.name = Some("eth0".into());
         p.local_link_connection = map(serde_json::json!({"port_id": "1"}));
-        p.portgroup = Some(uuid::Uuid::new_v4());
+        p.portgroup = Some(s.portgroup_create(portgroup(id, "bond0")).await.unwrap().id);
         p.physical_network = Some("phys".into());
         let p = s.port_create(p).await.unwrap();
         assert_eq!((p.address.as_str(), p.revision), ("52:54:00:aa:00:01", 1));

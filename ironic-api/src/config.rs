@@ -40,6 +40,8 @@ pub struct ApiConfig {
     pub default_conductor_group: String,
     /// `hash_partition_exponent`: each conductor owns 2 to this power arcs of the hash ring. The same as the conductors'.
     pub hash_partition_exponent: u32,
+    /// `mode` of new port groups that name none.
+    pub default_portgroup_mode: String,
     /// Whether lookup, heartbeat and inspection data are answered.
     pub enable_ramdisk_endpoints: bool,
     /// Whether nodes in `available` may be deleted.
@@ -80,6 +82,7 @@ impl Default for ApiConfig {
             default_resource_class: None,
             default_conductor_group: String::new(),
             hash_partition_exponent: 5,
+            default_portgroup_mode: "active-backup".to_owned(),
             enable_ramdisk_endpoints: true,
             allow_deleting_available_nodes: true,
             disallow_clean_steps: denied(),

@@ -29,7 +29,8 @@ pub const fn status(kind: FaultKind) -> StatusCode {
         | K::DriverNotFoundInEntrypoint
         | K::InterfaceNotFoundInEntrypoint
         | K::NoValidDefaultForInterface
-        | K::ImageUnacceptable => StatusCode::BAD_REQUEST,
+        | K::ImageUnacceptable
+        | K::NotEmpty => StatusCode::BAD_REQUEST,
         K::Unauthorized => StatusCode::UNAUTHORIZED,
         K::Forbidden | K::OperationNotPermitted | K::NodeProtected => StatusCode::FORBIDDEN,
         K::NotFound | K::NodeNotFound | K::PortNotFound | K::DriverNotFound | K::ConductorNotFound | K::NoValidHost => {
@@ -44,6 +45,7 @@ pub const fn status(kind: FaultKind) -> StatusCode {
         | K::DuplicateName
         | K::AlreadyExists
         | K::MacAlreadyExists
+        | K::Conflict
         | K::PowerStateFailure => StatusCode::CONFLICT,
         K::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         K::NotBuilt => StatusCode::NOT_IMPLEMENTED,
@@ -93,6 +95,8 @@ pub enum Refusal {
     Version(Refused),
     /// The client takes no JSON.
     Accept,
+    /// The path names something by what is neither a UUID nor a name.
+    Ident,
     /// The path is not UTF-8.
     PathEncoding,
     /// The path holds a character that no name has.
@@ -136,6 +140,7 @@ pub fn refusal_response(refusal: &Refusal) -> Response<Bytes> {
         Refusal::Accept => {
             json_response(StatusCode::NOT_ACCEPTABLE, &json!({ "error_message": "This API answers with application/json only." }))
         }
+        Refusal::Ident => framework(StatusCode::BAD_REQUEST, "The path names something by what is neither a UUID nor a name."),
         Refusal::PathEncoding => framework(StatusCode::BAD_REQUEST, ""),
         Refusal::PathCharacter => framework(StatusCode::BAD_REQUEST, "The path holds a NUL character."),
         Refusal::BodySize(max) => unwrapped(StatusCode::PAYLOAD_TOO_LARGE, format!("The body is larger than {max} bytes.")),

@@ -27,16 +27,12 @@ pub(crate) const PAGING: &[&str] = &["limit", "marker", "sort_key", "sort_dir"];
 /// # Errors
 /// As [`shown_in_list`].
 pub(crate) fn short<F: FieldTable>(req: &Req, short: &[F]) -> Result<Shown<F>, Fault> {
-    let mut s = shown_in_list(&req.query, req.version, short)?;
-    if let Some(names) = &mut s.named {
-        names.retain(|n| n != "links");
-    }
-    Ok(s)
+    shown_in_list(&req.query, req.version, short)
 }
 
 /// What the detailed form of a list shows.
 pub(crate) fn detailed<F: FieldTable>(req: &Req) -> Shown<F> {
-    Shown { set: req.version.visible(), named: None, detail: None }
+    Shown { set: req.version.listed(), named: None, detail: None }
 }
 
 /// What the answer about one resource shows: the fields asked for, or all.
@@ -44,7 +40,8 @@ pub(crate) fn detailed<F: FieldTable>(req: &Req) -> Shown<F> {
 /// # Errors
 /// Unknown or too new fields.
 pub(crate) fn fields_of_one<F: FieldTable>(req: &Req) -> Result<FieldSet<F>, Fault> {
-    Ok(shown(&req.query, req.version)?.map_or_else(|| req.version.visible(), |(set, _)| set))
+    let visible = req.version.visible();
+    Ok(shown(&req.query, req.version)?.map_or(visible, |(set, _)| set.and(visible)))
 }
 
 /// Which rows a list request asks for, and in which order.

@@ -12,7 +12,7 @@ use crate::{
     route::{self, Op},
     version::{
         FieldTable, Version,
-        fields::{CREATE, NodeField, PATCH, PortField},
+        fields::{CREATE, ChassisField, NodeField, PATCH, PortField, PortgroupField},
     },
 };
 
@@ -225,6 +225,8 @@ fn body(method: &str, path: &str) -> Option<Json> {
         ("PATCH", _) => Some(json!({ "$ref": "#/components/schemas/Patch" })),
         ("POST", "nodes") => Some(of_fields::<NodeField>()),
         ("POST", "ports") => Some(of_fields::<PortField>()),
+        ("POST", "portgroups") => Some(of_fields::<PortgroupField>()),
+        ("POST", "chassis") => Some(of_fields::<ChassisField>()),
         ("POST" | "PUT", _) => {
             let names =
                 ACTIONS.iter().find(|(end, _)| path == *end || path.strip_prefix("nodes/{}/") == Some(end)).map_or(&[][..], |a| a.1);

@@ -137,9 +137,9 @@ pub(crate) fn shown_in_list<F: FieldTable>(query: &Query, version: Version, shor
     match (shown, detail) {
         (Some(_), Some(true)) => Err(Fault::invalid("A subset of fields cannot be fetched with \"detail\".")),
         (Some((set, named)), _) => Ok(Shown { set, named: Some(named), detail }),
-        (None, Some(true)) => Ok(Shown { set: version.visible(), named: None, detail }),
+        (None, Some(true)) => Ok(Shown { set: version.listed(), named: None, detail }),
         (None, _) => {
-            let names = short.iter().map(|f| f.name().to_owned()).collect();
+            let names = short.iter().map(|f| f.name().to_owned()).filter(|n| n != "links").collect();
             Ok(Shown { set: version.visible_of(short), named: Some(names), detail })
         }
     }

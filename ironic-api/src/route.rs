@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use bessemer_model::fault::FaultKind;
 
-use crate::{fault::Refusal, version::Version};
+use crate::{fault::Refusal, query::parse_uuid, request::is_loose_name, version::Version};
 
 /// A handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +61,6 @@ pub(crate) enum Op {
     Inventory,
     NodePorts,
     NodePortsDetail,
-    /// An empty list below a node, under this key.
-    NodeEmpty(&'static str),
     NodeVolume,
     ConnectorListOfNode,
     ConnectorMisplaced,
@@ -76,6 +74,26 @@ pub(crate) enum Op {
     PortShow,
     PortPatch,
     PortDelete,
+    PortgroupList,
+    PortgroupDetail,
+    PortgroupCreate,
+    PortgroupShow,
+    PortgroupPatch,
+    PortgroupDelete,
+    PortgroupPorts,
+    PortgroupPortsDetail,
+    NodePortgroups,
+    NodePortgroupsDetail,
+    PortgroupMisplaced,
+    ChassisList,
+    ChassisDetail,
+    ChassisCreate,
+    ChassisShow,
+    ChassisPatch,
+    ChassisDelete,
+    ChassisNodes,
+    ChassisNodesDetail,
+    ShardList,
     DriverList,
     DriverShow,
     DriverProperties,
@@ -119,12 +137,6 @@ pub(crate) enum Op {
     AllocationShow,
     AllocationPatch,
     AllocationDelete,
-    /// An empty list under this key, of a resource that is not built.
-    Empty(&'static str),
-    /// One of a resource that is not built, hence has none.
-    Absent(&'static str),
-    /// Not built.
-    NotBuilt(&'static str),
     /// A request to a collection that must name one of it.
     IdentMissing,
     /// A request to one that must go to the collection.
@@ -277,8 +289,19 @@ const PLACES: &[Place] = &[
     ]),
     at("nodes/{}/ports", ALL, &[get(Op::NodePorts), post(Op::IdentUnexpected), patch(Op::IdentUnexpected), delete(Op::IdentUnexpected)]),
     exactly("nodes/{}/ports/detail", ALL, &[get(Op::NodePortsDetail)]),
-    at("nodes/{}/portgroups", ALL, &[get(Op::NodeEmpty("portgroups")).since(24, NotFound)]),
-    exactly("nodes/{}/portgroups/detail", ALL, &[get(Op::NodeEmpty("portgroups")).since(24, NotFound)]),
+    at("nodes/{}/portgroups", ALL, &[
+        get(Op::NodePortgroups).since(24, Unrouted),
+        post(Op::IdentUnexpected).since(24, Unrouted),
+        patch(Op::IdentMissing).since(24, Unrouted),
+        delete(Op::IdentMissing).since(24, Unrouted),
+    ]),
+    exactly("nodes/{}/portgroups/detail", ALL, &[get(Op::NodePortgroupsDetail).since(24, Unrouted)]),
+    at("nodes/{}/portgroups/{}", ALL, &[
+        get(Op::PortgroupMisplaced).since(24, Unrouted),
+        post(Op::IdentUnexpected).since(24, Unrouted),
+        patch(Op::PortgroupMisplaced).since(24, Unrouted),
+        delete(Op::PortgroupMisplaced).since(24, Unrouted),
+    ]),
     at("nodes/{}/volume", G, &[get(Op::NodeVolume).since(32, NotFound)]),
     at("nodes/{}/volume/connectors", ALL, &[
         get(Op::ConnectorListOfNode).since(32, Unrouted),
@@ -317,25 +340,43 @@ const PLACES: &[Place] = &[
     at("ports/{}", ALL, &[get(Op::PortShow), patch(Op::PortPatch), delete(Op::PortDelete), post(Op::IdentUnexpected)]),
 
     at("portgroups", ALL, &[
-        get(Op::Empty("portgroups")).since(23, NotFound),
-        post(Op::NotBuilt("creating port groups")).since(23, NotFound),
+        get(Op::PortgroupList).since(23, NotFound),
+        post(Op::PortgroupCreate).since(23, NotFound),
         patch(Op::IdentMissing).since(23, NotFound),
         delete(Op::IdentMissing).since(23, NotFound),
     ]),
-    exactly("portgroups/detail", ALL, &[get(Op::Empty("portgroups")).since(23, NotFound)]),
+    exactly("portgroups/detail", ALL, &[get(Op::PortgroupDetail).since(23, NotFound)]),
     at("portgroups/{}", ALL, &[
-        get(Op::Absent("Portgroup")).since(23, NotFound),
-        patch(Op::Absent("Portgroup")).since(23, NotFound),
-        delete(Op::Absent("Portgroup")).since(23, NotFound),
+        get(Op::PortgroupShow).since(23, NotFound),
+        patch(Op::PortgroupPatch).since(23, NotFound),
+        delete(Op::PortgroupDelete).since(23, NotFound),
+        post(Op::IdentUnexpected).since(23, NotFound),
     ]),
-    at("portgroups/{}/ports", ALL, &[get(Op::Absent("Portgroup")).since(24, NotFound)]),
-    exactly("portgroups/{}/ports/detail", ALL, &[get(Op::Absent("Portgroup")).since(24, NotFound)]),
+    at("portgroups/{}/detail", ALL, &[get(Op::Nothing)]),
+    at("portgroups/{}/ports", ALL, &[
+        get(Op::PortgroupPorts).since(24, Unrouted),
+        post(Op::IdentUnexpected).since(24, Unrouted),
+        patch(Op::IdentMissing).since(24, Unrouted),
+        delete(Op::IdentMissing).since(24, Unrouted),
+    ]),
+    exactly("portgroups/{}/ports/detail", ALL, &[get(Op::PortgroupPortsDetail).since(24, Unrouted)]),
 
-    at("chassis", ALL, &[get(Op::Empty("chassis")), post(Op::NotBuilt("creating chassis")), patch(Op::IdentMissing), delete(Op::IdentMissing)]),
-    exactly("chassis/detail", ALL, &[get(Op::Empty("chassis"))]),
-    at("chassis/{}", ALL, &[get(Op::Absent("Chassis")), patch(Op::Absent("Chassis")), delete(Op::Absent("Chassis"))]),
-    at("chassis/{}/nodes", ALL, &[get(Op::Absent("Chassis"))]),
-    exactly("chassis/{}/nodes/detail", ALL, &[get(Op::Absent("Chassis"))]),
+    at("chassis", ALL, &[get(Op::ChassisList), post(Op::ChassisCreate), patch(Op::IdentMissing), delete(Op::IdentMissing)]),
+    exactly("chassis/detail", ALL, &[get(Op::ChassisDetail), patch(Op::IdentUnexpected), delete(Op::IdentUnexpected), post(Op::IdentUnexpected)]),
+    at("chassis/{}", ALL, &[
+        get(Op::ChassisShow),
+        patch(Op::ChassisPatch),
+        delete(Op::ChassisDelete),
+        post(Op::IdentUnexpected),
+    ]),
+    at("chassis/{}/detail", ALL, &[get(Op::Nothing)]),
+    at("chassis/{}/nodes", ALL, &[
+        get(Op::ChassisNodes),
+        post(Op::IdentUnexpected),
+        patch(Op::IdentMissing),
+        delete(Op::IdentMissing),
+    ]),
+    exactly("chassis/{}/nodes/detail", ALL, &[get(Op::ChassisNodesDetail)]),
 
     at("drivers", G, &[get(Op::DriverList)]),
     at("drivers/properties", G, &[get(Op::IdentMissing)]),
@@ -434,7 +475,7 @@ const PLACES: &[Place] = &[
         post(Op::IdentUnexpected).since(96, MethodNotAllowed),
     ]),
 
-    at("shards", G, &[get(Op::NotBuilt("the list of shards")).since(82, NotFound)]),
+    at("shards", G, &[get(Op::ShardList).since(82, NotFound)]),
     at("shards/{}", G, &[get(Op::Nothing)]),
     at("events", "POST", &[post(Op::Events).since(54, NotFound)]),
 
@@ -475,8 +516,22 @@ pub(crate) enum Lost {
     Fault(FaultKind),
 }
 
+/// Nodes and port groups look at what names one of them before they look at anything else, but not on these ways below a node.
+fn is_ident_looked_at_later(segments: &[String]) -> bool {
+    let words: Vec<&str> = segments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["nodes", _, "states" | "vendor_passthru", ..] | ["nodes", _, "management", _, ..] | ["nodes", "", "validate"] => true,
+        ["nodes" | "portgroups", ""] | ["portgroups", "", ..] => true,
+        ["nodes" | "portgroups", ident, ..] => parse_uuid(ident).is_some() || is_loose_name(ident),
+        _ => true,
+    }
+}
+
 /// The handler of a method and path (segments below `/v1`, decoded), with the variable segments.
 pub(crate) fn find(method: &str, segments: &[String], slash: bool, version: Version) -> Result<(Op, Vec<String>), Lost> {
+    if !is_ident_looked_at_later(segments) {
+        return Err(Lost::Refused(Refusal::Ident));
+    }
     let place = BY_LENGTH
         .get(segments.len())
         .and_then(|places| places.iter().find(|(pattern, _)| pattern.iter().zip(segments).all(|(p, s)| *p == "{}" || p == s)));

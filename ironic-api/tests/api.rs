@@ -321,3 +321,63 @@ async fn resetting_interfaces_goes_with_a_new_driver() {
     let (status, v) = s.call("PATCH", &reset, "latest", Some(patch)).await;
     assert_eq!((status, &v["power_interface"]), (StatusCode::OK, &json!("ipmitool")));
 }
+
+#[tokio::test]
+async fn shards_are_counted_and_hidden_from_older_clients() {
+    let s = Server::new().await;
+    assert_eq!(s.get("/v1/shards").await, (StatusCode::OK, json!({"shards": []})));
+    for shard in [json!("s2"), json!("s1"), json!("s1"), Value::Null] {
+        s.node(json!({"driver": "fake-hardware", "shard": shard})).await;
+    }
+    let counted = json!({"shards": [{"name": "s1", "count": 2}, {"name": "None", "count": 1}, {"name": "s2", "count": 1}]});
+    assert_eq!(s.get("/v1/shards/").await, (StatusCode::OK, counted));
+    assert_eq!(s.call("GET", "/v1/shards", "1.81", None).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(s.get("/v1/shards/s1").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(s.get("/v1/shards?limit=1").await.0, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_group_that_attaches_its_ports_together_takes_no_port_that_boots_alone() {
+    let s = Server::with(ApiConfig { default_portgroup_mode: "802.3ad".into(), ..ApiConfig::default() }).await;
+    let id = s.node(json!({"driver": "fake-hardware"})).await;
+    let group = json!({"node_uuid": id, "standalone_ports_supported": false});
+    let (status, group) = s.call("POST", "/v1/portgroups", "latest", Some(group)).await;
+    assert_eq!((status, &group["mode"]), (StatusCode::CREATED, &json!("802.3ad")));
+    let port =
+        |boots: Value| json!({"node_uuid": id, "address": "52:54:00:00:00:01", "portgroup_uuid": group["uuid"], "pxe_enabled": boots});
+    let (status, _) = s.call("POST", "/v1/ports", "latest", Some(port(json!(true)))).await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    let (status, made) = s.call("POST", "/v1/ports", "latest", Some(port(json!(false)))).await;
+    assert_eq!((status, &made["portgroup_uuid"]), (StatusCode::CREATED, &group["uuid"]));
+    // Where the network interface attaches VIFs to single ports, that stays so.
+    let boots = || Some(json!([{"op": "replace", "path": "/pxe_enabled", "value": true}]));
+    let path = format!("/v1/ports/{}", made["uuid"].as_str().expect("a UUID"));
+    let node = s.store.node_get(id.parse().expect("a UUID")).await.expect("the node");
+    let mut spec = node.spec.clone();
+    spec.interfaces.set(bessemer_model::interface::InterfaceKind::Network, "flat");
+    s.store.node_update_spec(node.id, node.revision, spec, None).await.expect("written");
+    assert_eq!(s.call("PATCH", &path, "latest", boots()).await.0, StatusCode::CONFLICT);
+    s.store.node_update_spec(node.id, node.revision + 1, node.spec, None).await.expect("written");
+    assert_eq!(s.call("PATCH", &path, "latest", boots()).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_port_joins_no_group_of_another_owner() {
+    let s = Server::new().await;
+    let mut groups = Vec::new();
+    for owner in ["a", "b"] {
+        let id = s.node(json!({"driver": "fake-hardware"})).await;
+        let patch = json!([{"op": "replace", "path": "/owner", "value": owner}]);
+        assert_eq!(s.call("PATCH", &format!("/v1/nodes/{id}"), "latest", Some(patch)).await.0, StatusCode::OK);
+        let (_, group) = s.call("POST", "/v1/portgroups", "latest", Some(json!({"node_uuid": id}))).await;
+        groups.push((id, group["uuid"].clone()));
+    }
+    let port = json!({"node_uuid": groups[0].0, "address": "52:54:00:00:00:01"});
+    let (_, port) = s.call("POST", "/v1/ports", "latest", Some(port)).await;
+    let path = format!("/v1/ports/{}", port["uuid"].as_str().expect("a UUID"));
+    let join = |group: &Value| Some(json!([{"op": "replace", "path": "/portgroup_uuid", "value": group}]));
+    assert_eq!(s.call("PATCH", &path, "latest", join(&groups[1].1)).await.0, StatusCode::BAD_REQUEST);
+    assert_eq!(s.call("PATCH", &path, "latest", join(&groups[0].1)).await.0, StatusCode::OK);
+    let elsewhere = json!([{"op": "replace", "path": "/node_uuid", "value": groups[1].0}]);
+    assert_eq!(s.call("PATCH", &path, "latest", Some(elsewhere)).await.0, StatusCode::BAD_REQUEST);
+}

@@ -289,6 +289,7 @@ recordings! {
     invalid_allocations_are_as_recorded "allocations-invalid";
     bad_transitions_are_as_recorded "bad-transitions";
     boot_devices_are_as_recorded "boot-device";
+    chassis_are_as_recorded "chassis";
     children_are_as_recorded "children";
     conductors_are_as_recorded "conductors";
     consoles_are_as_recorded "console";
@@ -313,6 +314,7 @@ recordings! {
     node_sorting_is_as_recorded "node-sort";
     node_states_are_as_recorded "node-states";
     owners_and_lessees_are_as_recorded "owner-lessee";
+    port_groups_are_as_recorded "portgroups";
     ports_are_as_recorded "ports";
     ports_by_version_are_as_recorded "ports-by-version";
     port_gating_is_as_recorded "ports-gating";

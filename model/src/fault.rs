@@ -72,6 +72,10 @@ kinds! {
     AlreadyExists,
     /// The MAC address is taken.
     MacAlreadyExists,
+    /// Two resources contradict each other.
+    Conflict,
+    /// What is to be removed still holds others.
+    NotEmpty,
     /// The power action failed or is not possible.
     PowerStateFailure,
     /// The caller is not known.

@@ -35,6 +35,10 @@ ids! {
     NodeId;
     /// A port.
     PortId;
+    /// A port group.
+    PortgroupId;
+    /// A chassis.
+    ChassisId;
     /// A persisted flow.
     FlowId;
     /// A history entry.

@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod allocation;
+pub mod chassis;
 pub mod clock;
 pub mod conductor;
 pub mod deploy_template;
@@ -20,6 +21,7 @@ pub mod inspection_rule;
 pub mod interface;
 pub mod node;
 pub mod port;
+pub mod portgroup;
 pub mod runbook;
 pub mod secret;
 pub mod state;

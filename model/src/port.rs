@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     JsonMap,
     clock::Timestamp,
-    ids::{NodeId, PortId},
+    ids::{NodeId, PortId, PortgroupId},
 };
 
 /// An Ethernet address, shown in lower case with colons.
@@ -69,13 +69,47 @@ pub struct Port {
     pub internal_info: JsonMap,
     pub local_link_connection: JsonMap,
     pub pxe_enabled: bool,
-    pub portgroup: Option<uuid::Uuid>,
+    pub portgroup: Option<PortgroupId>,
     pub physical_network: Option<String>,
-    pub is_smartnic: bool,
+    pub is_smartnic: Option<bool>,
     pub description: Option<String>,
     pub vendor: Option<String>,
     pub category: Option<String>,
     pub available_for_dynamic_portgroup: bool,
+}
+
+impl Port {
+    /// The VIF of the tenant that is attached to it.
+    #[must_use]
+    pub fn vif(&self) -> Option<&str> {
+        self.internal_info.get("tenant_vif_port_id").and_then(crate::Json::as_str)
+    }
+
+    /// A port without an address and with every other attribute at its default. Times, `seq` and `revision` are the store's to set.
+    #[must_use]
+    pub fn blank(id: PortId, node: NodeId) -> Self {
+        Self {
+            id,
+            seq: 0,
+            revision: 0,
+            created_at: Timestamp(0),
+            updated_at: None,
+            node,
+            address: String::new(),
+            name: None,
+            extra: JsonMap::new(),
+            internal_info: JsonMap::new(),
+            local_link_connection: JsonMap::new(),
+            pxe_enabled: true,
+            portgroup: None,
+            physical_network: None,
+            is_smartnic: Some(false),
+            description: None,
+            vendor: None,
+            category: None,
+            available_for_dynamic_portgroup: true,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -128,7 +128,7 @@ fn usable(node: &Node, port: &Port) -> bool {
         return false;
     }
     let of_smart_nic = link.contains_key("port_id") && link.contains_key("hostname");
-    port.is_smartnic == of_smart_nic
+    port.is_smartnic.unwrap_or_default() == of_smart_nic
 }
 
 /// The free port for a VIF. Those on a physical network of the VIF come first, then those with PXE; else the order of creation.

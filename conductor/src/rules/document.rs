@@ -273,7 +273,7 @@ pub(super) fn into_port(mut doc: JsonMap, p: &mut Port) -> Result<(), String> {
     p.local_link_connection = object(take("local_link_connection", Holds::Object)?);
     p.pxe_enabled = truthy(&take("pxe_enabled", Holds::Flag)?);
     p.physical_network = text(take("physical_network", Holds::Text)?);
-    p.is_smartnic = truthy(&take("is_smartnic", Holds::Flag)?);
+    p.is_smartnic = Some(truthy(&take("is_smartnic", Holds::Flag)?));
     p.description = text(take("description", Holds::Text)?);
     p.vendor = text(take("vendor", Holds::Text)?);
     p.category = text(take("category", Holds::Text)?);

@@ -2,7 +2,7 @@
 
 use bessemer_model::{
     clock::Timestamp,
-    ids::{AllocationId, DeployTemplateId, FlowId, HistoryId, NodeId, PortId, RuleId, RunbookId, VolumeId},
+    ids::{AllocationId, ChassisId, DeployTemplateId, FlowId, HistoryId, NodeId, PortId, PortgroupId, RuleId, RunbookId, VolumeId},
 };
 
 /// Which database a connection speaks to.
@@ -94,6 +94,9 @@ arg_from! {
     NodeId => |v| Self::Text(Some(v.to_string()));
     Option<NodeId> => |v| Self::Text(v.map(|u| u.to_string()));
     PortId => |v| Self::Text(Some(v.to_string()));
+    PortgroupId => |v| Self::Text(Some(v.to_string()));
+    Option<PortgroupId> => |v| Self::Text(v.map(|u| u.to_string()));
+    ChassisId => |v| Self::Text(Some(v.to_string()));
     FlowId => |v| Self::Text(Some(v.to_string()));
     HistoryId => |v| Self::Text(Some(v.to_string()));
     VolumeId => |v| Self::Text(Some(v.to_string()));

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use bessemer_db::{NodeNew, OpenOptions, SealKey, Store, Synchronous};
 use bessemer_model::{
     Json, JsonMap,
+    chassis::Chassis,
     clock::{ManualClock, Timestamp},
     flow::{Flow, FlowKind, Phase},
-    ids::{FlowId, NodeId, PortId},
+    ids::{ChassisId, FlowId, NodeId, PortId, PortgroupId},
     node::{NodeSpec, NodeStatus},
     port::Port,
+    portgroup::Portgroup,
     state::ProvisionState,
     step::{Replay, Step},
 };
@@ -109,28 +111,41 @@ pub fn flow(node: NodeId, kind: FlowKind, wake_at: Option<Timestamp>) -> Flow {
     }
 }
 
-pub fn port(node: NodeId, address: &str) -> Port {
-    Port {
-        id: PortId::random(),
+pub fn chassis() -> Chassis {
+    Chassis {
+        id: ChassisId::random(),
+        seq: 0,
+        revision: 0,
+        created_at: Timestamp(0),
+        updated_at: None,
+        description: Some("rack".into()),
+        extra: map(serde_json::json!({"row": 1})),
+    }
+}
+
+pub fn portgroup(node: NodeId, name: &str) -> Portgroup {
+    Portgroup {
+        id: PortgroupId::random(),
         seq: 0,
         revision: 0,
         created_at: Timestamp(0),
         updated_at: None,
         node,
-        address: address.to_owned(),
-        name: None,
-        extra: JsonMap::new(),
+        name: Some(name.to_owned()),
+        address: None,
+        extra: map(serde_json::json!({"e": 1})),
         internal_info: JsonMap::new(),
-        local_link_connection: JsonMap::new(),
-        pxe_enabled: true,
-        portgroup: None,
+        mode: Some("active-backup".to_owned()),
+        properties: map(serde_json::json!({"miimon": 100})),
+        standalone_ports_supported: true,
         physical_network: None,
-        is_smartnic: false,
-        description: None,
-        vendor: None,
         category: None,
-        available_for_dynamic_portgroup: true,
+        dynamic_portgroup: false,
     }
+}
+
+pub fn port(node: NodeId, address: &str) -> Port {
+    Port { address: address.to_owned(), ..Port::blank(PortId::random(), node) }
 }
 
 /// Reads events until there are `n`: on PostgreSQL a row waits for every transaction of the server that began before it, other tests' too.

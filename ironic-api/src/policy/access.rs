@@ -28,12 +28,16 @@ pub(crate) enum Access {
     Target(P),
     /// The allocation of the path is visible to the caller (else 404), and the policy holds for it.
     Allocation(P),
+    /// The port group that this variable segment of the path names belongs to a node that is visible, and the policy holds for that.
+    Portgroup(P, usize),
     /// A list: of everything by the first policy, else of the caller's project by the second.
     List(P, P),
     /// A list below a node, which must be visible.
     ListOfNode(P, P),
     /// The policy holds for the runbook of the path.
     Runbook(P),
+    /// A list below a port group, whose node must be visible.
+    ListOfPortgroup(P, P),
     /// A rule that is code.
     Special(Special),
 }
@@ -57,10 +61,13 @@ pub(crate) enum Special {
 
 /// The row of a handler.
 pub(crate) fn access(op: Op) -> Access {
-    use Access::{Allocation, Connector, List, ListOfNode, Node, NodeOfBody, NodeOfQuery, Open, Plain, Port, Runbook, Special as Rule, Target};
+    use Access::{
+        Allocation, Connector, List, ListOfNode, ListOfPortgroup, Node, NodeOfBody, NodeOfQuery, Open, Plain, Port, Portgroup, Runbook,
+        Special as Rule, Target,
+    };
     match op {
         Op::ApiRoot | Op::WrongMethodOnRoot => Open,
-        Op::IdentMissing | Op::IdentUnexpected | Op::Nothing | Op::NotBuilt(_) | Op::Absent(_) => Open,
+        Op::IdentMissing | Op::IdentUnexpected | Op::Nothing => Open,
 
         Op::NodeList | Op::NodeDetail => List(P::NodeListAll, P::NodeList),
         Op::NodeCreate => Rule(Special::NodeCreate),
@@ -118,7 +125,6 @@ pub(crate) fn access(op: Op) -> Access {
         Op::AllocationPatch => Allocation(P::AllocationUpdate),
         Op::AllocationDelete => Allocation(P::AllocationDelete),
         Op::AllocationOfNode | Op::AllocationOfNodeDelete => Node(P::NodeGet),
-        Op::NodeEmpty(_) => ListOfNode(P::PortgroupListAll, P::PortgroupList),
 
         Op::PortList | Op::PortDetail => List(P::PortListAll, P::PortList),
         Op::PortCreate => NodeOfBody(P::PortCreate),
@@ -126,10 +132,21 @@ pub(crate) fn access(op: Op) -> Access {
         Op::PortPatch => Port(P::PortUpdate),
         Op::PortDelete => Port(P::PortDelete),
 
-        Op::Empty(key) => match key {
-            "portgroups" => List(P::PortgroupListAll, P::PortgroupList),
-            "chassis" => Plain(P::ChassisGet),
-        },
+        Op::PortgroupList | Op::PortgroupDetail => List(P::PortgroupListAll, P::PortgroupList),
+        Op::PortgroupCreate => NodeOfBody(P::PortgroupCreate),
+        Op::PortgroupShow => Portgroup(P::PortgroupGet, 0),
+        Op::PortgroupPatch => Portgroup(P::PortgroupUpdate, 0),
+        Op::PortgroupDelete => Portgroup(P::PortgroupDelete, 0),
+        Op::PortgroupPorts | Op::PortgroupPortsDetail => ListOfPortgroup(P::PortListAll, P::PortList),
+        Op::NodePortgroups | Op::NodePortgroupsDetail => ListOfNode(P::PortgroupListAll, P::PortgroupList),
+        Op::PortgroupMisplaced => Portgroup(P::PortgroupGet, 1),
+
+        Op::ChassisList | Op::ChassisDetail | Op::ChassisShow => Plain(P::ChassisGet),
+        Op::ChassisCreate => Plain(P::ChassisCreate),
+        Op::ChassisPatch => Plain(P::ChassisUpdate),
+        Op::ChassisDelete => Plain(P::ChassisDelete),
+        Op::ChassisNodes | Op::ChassisNodesDetail => List(P::NodeListAll, P::NodeList),
+        Op::ShardList => Plain(P::ShardsGet),
 
         Op::TemplateList | Op::TemplateShow => Plain(P::DeployTemplateGet),
         Op::TemplateCreate => Plain(P::DeployTemplateCreate),

@@ -11,6 +11,7 @@ use bessemer_model::{
     ids::NodeId,
     interface::InterfaceKind,
     node::Node,
+    portgroup::Portgroup,
     runbook::Runbook,
     volume::{Connector, Target as VolumeTarget},
 };
@@ -103,6 +104,14 @@ pub(crate) async fn enforce(api: &Api, req: &mut Req, op: Op) -> Result<(), Faul
             }
         }
         Access::Special(Special::RunbookPatch) => runbook_patch(api, req).await?,
+        Access::Portgroup(p, at) => {
+            let (_, node) = visible_portgroup(api, req, req.param(at)).await?;
+            req.rights.need(p, Target::node(&node))?;
+        }
+        Access::ListOfPortgroup(all, own) => {
+            visible_portgroup(api, req, req.param(0)).await?;
+            narrow(req, op, all, own)?;
+        }
         Access::List(all, own) => narrow(req, op, all, own)?,
         Access::ListOfNode(all, own) => {
             visible_node(api, req, req.param(0)).await?;
@@ -160,6 +169,17 @@ pub(crate) async fn visible_node(api: &Api, req: &Req, ident: &str) -> Result<No
     Ok(node)
 }
 
+/// A port group whose node the caller may see, with that node.
+async fn visible_portgroup(api: &Api, req: &Req, ident: &str) -> Result<(Portgroup, Node), Fault> {
+    let group = api.store.portgroup_get(ident).await?;
+    let node = api.store.node_get(group.node).await?;
+    if req.rights.may(P::NodeGet, Target::node(&node)) {
+        return Ok((group, node));
+    }
+    let ident: String = ident.chars().take(255).collect();
+    Err(Fault::new(FaultKind::NotFound, format!("Portgroup {ident} could not be found.")))
+}
+
 /// A node that the caller may not see does not exist.
 fn see(rights: &Rights, node: &Node, ident: &str) -> Result<(), Fault> {
     if rights.may(P::NodeGet, Target::node(node)) { Ok(()) } else { Err(no_such_node(ident)) }
@@ -176,15 +196,12 @@ fn narrow(req: &mut Req, op: Op, all: P, own: P) -> Result<(), Fault> {
         .query
         .get("project")
         .filter(|_| op != Op::RunbookList)
-        .or(req.query.get("owner").filter(|_| !matches!(op, Op::NodeList | Op::NodeDetail)));
+        .or(req.query.get("owner").filter(|_| !matches!(op, Op::NodeList | Op::NodeDetail | Op::ChassisNodes | Op::ChassisNodesDetail)));
     if asked.is_some_and(|p| p != project) {
         return Err(forbidden(all.name()));
     }
     req.rights.need(own, none)?;
-    // A list that is always empty needs no narrowing.
-    if !matches!(op, Op::Empty(_) | Op::NodeEmpty(_)) {
-        req.narrow.project = Some(project);
-    }
+    req.narrow.project = Some(project);
     Ok(())
 }
 

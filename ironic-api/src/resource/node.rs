@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use bessemer_db::{Children, NodeFilter, NodePage, NodeSort};
 use bessemer_model::{
-    fault::Fault,
+    fault::{Fault, FaultKind},
     interface::InterfaceKind,
     node::{Node, NodeFault},
     state::ProvisionState,
 };
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use super::node_view::NodeView;
+use super::{chassis, node_view::NodeView};
 use crate::{
     listing::{Listing, PAGING, detailed, fields_of_one, short},
     policy::{Rights, visible_node},
-    query::{Query, Shown},
+    query::{Query, parse_uuid},
     reply::Reply,
     request::{Api, Req},
     ring::Conductors,
@@ -56,24 +56,33 @@ const FILTERS: &[&str] = &[
     "parent_node",
 ];
 
-/// `GET /v1/nodes`.
-pub(crate) async fn list(api: &Api, req: &Req) -> Result<Reply, Fault> {
-    req.query.only(&[FILTERS, PAGING, &["fields", "detail"]].concat())?;
-    collection(api, req, short(req, SHORT)?, "nodes").await
+/// `GET /v1/nodes` and its detail.
+pub(crate) async fn list(api: &Api, req: &Req, detail: bool) -> Result<Reply, Fault> {
+    check_query(req, detail)?;
+    let chassis = req.query.uuid("chassis_uuid")?;
+    collection(api, req, detail, chassis).await
 }
 
-/// `GET /v1/nodes/detail`.
-pub(crate) async fn list_detail(api: &Api, req: &Req) -> Result<Reply, Fault> {
-    req.query.only(&[FILTERS, PAGING].concat())?;
-    collection(api, req, detailed(req), "nodes/detail").await
+/// `GET /v1/chassis/{uuid}/nodes` and its detail.
+pub(crate) async fn list_of_chassis(api: &Api, req: &Req, detail: bool) -> Result<Reply, Fault> {
+    check_query(req, detail)?;
+    let chassis = parse_uuid(req.param(0)).ok_or_else(|| Fault::invalid("Expected the UUID of a chassis."))?;
+    collection(api, req, detail, Some(chassis)).await
 }
 
-async fn collection(api: &Api, req: &Req, shown: Shown<NodeField>, path: &str) -> Result<Reply, Fault> {
+fn check_query(req: &Req, detail: bool) -> Result<(), Fault> {
+    let form: &[&str] = if detail { &[] } else { &["fields", "detail"] };
+    req.query.only(&[FILTERS, PAGING, form].concat())
+}
+
+/// Links to next pages lead to the list of all nodes, as in the contract.
+async fn collection(api: &Api, req: &Req, detail: bool, chassis: Option<uuid::Uuid>) -> Result<Reply, Fault> {
+    let (shown, path) = if detail { (detailed(req), "nodes/detail") } else { (short(req, SHORT)?, "nodes") };
     let (q, v) = (&req.query, req.version);
     v.check_query(Listed::Nodes, q.names())?;
     let listing = Listing::read(api, req, shown, "id")?;
     let mut page: NodePage = listing.page(req, sort_column)?;
-    let filter = filter(api, req).await?;
+    let filter = filter(api, req, chassis).await?;
 
     let conductors = api.ring.conductors().await?;
     // One instance is on one node: such a list has no pages.
@@ -164,7 +173,7 @@ pub(crate) async fn show(api: &Api, req: &Req) -> Result<Reply, Fault> {
 }
 
 /// Which nodes the query asks for.
-async fn filter(api: &Api, req: &Req) -> Result<NodeFilter, Fault> {
+async fn filter(api: &Api, req: &Req, chassis_uuid: Option<uuid::Uuid>) -> Result<NodeFilter, Fault> {
     let q: &Query = &req.query;
     let children = match q.get("parent_node") {
         Some(ident) => Children::Of(visible_node(api, req, ident).await?.id),
@@ -173,14 +182,14 @@ async fn filter(api: &Api, req: &Req) -> Result<NodeFilter, Fault> {
     };
     let state = |s: &str| ProvisionState::parse(s).ok_or_else(|| Fault::invalid(format!("Provision state \"{s}\" is not valid.")));
     let fault = |s: &str| NodeFault::parse(s).ok_or_else(|| Fault::invalid(format!("Unrecognized fault \"{s}\" is specified.")));
-    if let Some(chassis) = q.uuid("chassis_uuid")? {
-        return Err(Fault::new(bessemer_model::fault::FaultKind::NotFound, format!("Chassis {chassis} could not be found.")));
+    if let Some(c) = chassis_uuid {
+        chassis::must_exist(api, c, FaultKind::NotFound).await?;
     }
     let instance_uuid = q.uuid("instance_uuid")?;
     Ok(NodeFilter {
         instance_uuid,
         instance_name: q.text("instance_name"),
-        chassis_uuid: None,
+        chassis_uuid,
         associated: q.bool("associated")?,
         maintenance: q.bool("maintenance")?,
         provision_states: q.get("provision_state").map(state).transpose()?.into_iter().collect(),

@@ -110,14 +110,8 @@ pub(crate) fn settle_patch(
     if let Some(name) = new.name.as_deref().filter(|n| old.name.as_deref() != Some(*n)) {
         check_name(name, version)?;
     }
-    if patch.touches("chassis_uuid") {
-        match new.chassis_uuid {
-            None if !version.has(Behaviour::UnsetChassis) => {
-                return Err(Fault::new(FaultKind::NotAcceptable, "Unsetting chassis_uuid needs a newer API version."));
-            }
-            Some(c) if old.chassis_uuid != Some(c) => return Err(no_chassis(c)),
-            _ => {}
-        }
+    if patch.touches("chassis_uuid") && new.chassis_uuid.is_none() && !version.has(Behaviour::UnsetChassis) {
+        return Err(Fault::new(FaultKind::NotAcceptable, "Unsetting chassis_uuid needs a newer API version."));
     }
     if let (Some(was), Some(is)) = (old.instance_uuid, new.instance_uuid)
         && was != is
@@ -174,11 +168,6 @@ pub(crate) fn name_instance(spec: &mut NodeSpec) {
     if spec.instance_name.is_none() {
         spec.instance_name = shown.map(str::to_owned);
     }
-}
-
-/// No chassis can exist while they are not built.
-pub(crate) fn no_chassis(id: uuid::Uuid) -> Fault {
-    Fault::invalid(format!("Chassis {id} could not be found."))
 }
 
 /// Whether the node may be deleted.

@@ -12,7 +12,7 @@ use bessemer_model::{
 };
 
 use super::{
-    interfaces,
+    chassis, interfaces,
     node_doc::{self, Draft, check_boot_mode, interface_key},
     node_rules::{self, check_name},
     node_view::NodeView,
@@ -90,7 +90,7 @@ pub(crate) async fn create(api: &Api, req: &Req) -> Result<Reply, Fault> {
         check_name(name, req.version)?;
     }
     if let Some(c) = spec.chassis_uuid {
-        return Err(node_rules::no_chassis(c));
+        chassis::must_exist(api, c, FaultKind::InvalidParameterValue).await?;
     }
     if spec.retired_reason.is_some() && !spec.retired {
         return Err(Fault::invalid("\"retired_reason\" needs \"retired\" to be true."));
@@ -183,6 +183,10 @@ async fn patched(api: &Api, req: &Req, patch: &Patch, reset: bool, node: &Node) 
         return Err(Fault::new(FaultKind::InvalidState, format!("The owner of node {} cannot change while it is active.", node.id)));
     }
     node_rules::settle_patch(node, &mut spec, patch, req.version, &api.config.disallowed_enrollment_boot_modes)?;
+
+    if let Some(c) = spec.chassis_uuid.filter(|c| node.spec.chassis_uuid != Some(*c)) {
+        chassis::must_exist(api, c, FaultKind::InvalidParameterValue).await?;
+    }
 
     let moved = spec.driver != node.spec.driver || spec.conductor_group != node.spec.conductor_group;
     if moved || chosen != node.spec.interfaces.0 {

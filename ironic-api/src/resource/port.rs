@@ -6,11 +6,12 @@ use bessemer_db::{PortFilter, PortSort};
 use bessemer_model::{
     JsonMap,
     fault::{Fault, FaultKind},
-    ids::NodeId,
+    ids::{NodeId, PortgroupId},
     port::{Mac, Port},
 };
 use serde::ser::SerializeMap;
 
+use super::node_link::check_ident;
 use crate::{
     links::Links,
     listing::{self, Listing, Look, PAGING, Show, View, detailed, fields_of_one, short},
@@ -78,69 +79,103 @@ pub(crate) async fn port_of_path(api: &Api, req: &Req) -> Result<Port, Fault> {
     if parse_uuid(ident).is_none() && !req.version.has(Behaviour::PortNames) {
         return Err(Fault::invalid("Expected the UUID of a port."));
     }
-    if ident.is_empty() || ident.len() > 255 {
-        return Err(Fault::invalid("Expected a UUID or a name of a port."));
-    }
+    check_ident(ident)?;
     Ok(api.store.port_get(ident).await?)
 }
 
 /// `GET /v1/ports`.
 pub(crate) async fn list(api: &Api, req: &Req) -> Result<Reply, Fault> {
-    req.query.only(&[FILTERS, PAGING, &["fields", "detail"]].concat())?;
+    check_query(req, false)?;
     collection(api, req, short(req, SHORT)?, None, "ports").await
 }
 
 /// `GET /v1/ports/detail`.
 pub(crate) async fn list_detail(api: &Api, req: &Req) -> Result<Reply, Fault> {
-    req.query.only(&[FILTERS, PAGING].concat())?;
+    check_query(req, true)?;
     collection(api, req, detailed(req), None, "ports/detail").await
+}
+
+/// What the path confines a list of ports to.
+#[derive(Clone, Copy)]
+enum Within {
+    Node(NodeId),
+    Portgroup(PortgroupId),
 }
 
 /// `GET /v1/nodes/{uuid}/ports` and its detail.
 pub(crate) async fn list_of_node(api: &Api, req: &Req, detail: bool) -> Result<Reply, Fault> {
-    req.query.only(&[PAGING, &["fields", "detail", "address"]].concat())?;
-    let shown = if detail { detailed(req) } else { short(req, SHORT)? };
+    check_query(req, detail)?;
     let node = api.node_by_uuid_only(req.param(0)).await?;
-    let path = format!("nodes/{node}/ports{}", if detail { "/detail" } else { "" });
-    collection(api, req, shown, Some(node), &path).await
+    list_within(api, req, detail, Within::Node(node)).await
 }
 
-async fn filter(api: &Api, req: &Req, node: Option<NodeId>) -> Result<PortFilter, Fault> {
+/// `GET /v1/portgroups/{uuid}/ports` and its detail.
+pub(crate) async fn list_of_portgroup(api: &Api, req: &Req, detail: bool) -> Result<Reply, Fault> {
+    check_query(req, detail)?;
+    check_ident(req.param(0))?;
+    // By UUID only, as below a node.
+    let none = || Fault::new(FaultKind::NotFound, format!("Portgroup {} could not be found.", req.param(0)));
+    let id = PortgroupId(parse_uuid(req.param(0)).ok_or_else(none)?);
+    let group = api.store.portgroup_get(&id.to_string()).await?;
+    list_within(api, req, detail, Within::Portgroup(group.id)).await
+}
+
+/// Links to next pages lead to the whole list, as in the contract.
+async fn list_within(api: &Api, req: &Req, detail: bool, within: Within) -> Result<Reply, Fault> {
+    let (shown, path) = if detail { (detailed(req), "ports/detail") } else { (short(req, SHORT)?, "ports") };
+    collection(api, req, shown, Some(within), path).await
+}
+
+fn check_query(req: &Req, detail: bool) -> Result<(), Fault> {
+    let form: &[&str] = if detail { &[] } else { &["fields", "detail"] };
+    req.query.only(&[FILTERS, PAGING, form].concat())
+}
+
+/// Which ports the query asks for. What the path says goes before the same said by the query.
+async fn filter(api: &Api, req: &Req, within: Option<Within>) -> Result<PortFilter, Fault> {
     let q = &req.query;
-    let groups = q.list("conductor_groups");
-    let by_node = q.get("node").or(q.get("node_uuid"));
-    let given = [by_node.is_some(), q.get("portgroup").is_some(), q.get("shard").is_some()];
-    if given.iter().filter(|g| **g).count() > 1 {
+    let by_node = q.get("node_uuid").or(q.get("node"));
+    let by_group = q.get("portgroup");
+    [by_node, by_group].into_iter().flatten().try_for_each(check_ident)?;
+    q.uuid("node_uuid")?;
+    if by_node.is_some_and(|n| parse_uuid(n).is_none()) && !req.version.has(Behaviour::NodeNames) {
+        return Err(Fault::new(FaultKind::NotAcceptable, "Names of nodes need a newer API version."));
+    }
+    let addresses: Vec<_> = q.get("address").map(parse_address).transpose()?.into_iter().collect();
+    let shards = q.list("shard").unwrap_or_default();
+    let conductor_groups = q.list("conductor_groups").unwrap_or_default();
+    let node_given = by_node.is_some() || matches!(within, Some(Within::Node(_)));
+    let group_given = by_group.is_some() || matches!(within, Some(Within::Portgroup(_)));
+    if [node_given, group_given, !shards.is_empty()].iter().filter(|g| **g).count() > 1 {
         return Err(Fault::new(FaultKind::OperationNotPermitted, "Give only one of node, portgroup and shard."));
     }
-    if groups.is_some() && (by_node.is_some() || q.get("portgroup").is_some() || q.get("address").is_some()) {
+    if !conductor_groups.is_empty() && (node_given || group_given || !addresses.is_empty()) {
         return Err(Fault::invalid("\"conductor_groups\" cannot be given with node, portgroup or address."));
     }
-    if let Some(p) = q.get("portgroup") {
-        return Err(Fault::new(FaultKind::NotFound, format!("Portgroup {} could not be found.", p.chars().take(255).collect::<String>())));
-    }
-    let node = match (node, by_node) {
-        (Some(n), _) => Some(n),
-        (None, Some(ident)) => Some(api.node(req, ident).await?.id),
-        (None, None) => None,
+    let (node, portgroup) = match (within, by_node, by_group) {
+        (Some(Within::Node(n)), ..) => (Some(n), None),
+        (Some(Within::Portgroup(g)), ..) => (None, Some(g)),
+        (None, Some(ident), _) => (Some(api.node(req, ident).await?.id), None),
+        (None, None, Some(ident)) => (None, Some(api.store.portgroup_get(ident).await?.id)),
+        (None, None, None) => (None, None),
     };
     Ok(PortFilter {
         node,
-        addresses: q.get("address").map(parse_address).transpose()?.into_iter().collect(),
-        portgroup: None,
-        shards: q.list("shard").unwrap_or_default(),
-        conductor_groups: groups.unwrap_or_default(),
+        addresses,
+        portgroup,
+        shards,
+        conductor_groups,
         description_contains: q.text("description_contains"),
         pxe_enabled: None,
         project: req.narrow.project().map(str::to_owned),
     })
 }
 
-async fn collection(api: &Api, req: &Req, shown: Shown<PortField>, node: Option<NodeId>, path: &str) -> Result<Reply, Fault> {
+async fn collection(api: &Api, req: &Req, shown: Shown<PortField>, within: Option<Within>, path: &str) -> Result<Reply, Fault> {
     req.version.check_query(Listed::Ports, req.query.names())?;
     let listing = Listing::read(api, req, shown, "id")?;
     let page = listing.page(req, sort_column)?;
-    let filter = filter(api, req, node).await?;
+    let filter = filter(api, req, within).await?;
     let ports = api.store.port_list(&filter, &page).await?;
     listing::answer(req, &listing, path, &[], &ports)
 }

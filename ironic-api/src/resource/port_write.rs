@@ -3,23 +3,24 @@
 use bessemer_db::DbError;
 use bessemer_model::{
     Json, JsonMap,
-    clock::Timestamp,
     fault::{Fault, FaultKind},
-    ids::{NodeId, PortId},
+    ids::{NodeId, PortId, PortgroupId},
     node::Node,
-    port::{Mac, Port},
+    port::Port,
+    portgroup::Portgroup,
     state::ProvisionState as P,
 };
 use serde_json::json;
 
 use super::{
     node_doc::Doc,
+    node_link::{self, is_rewirable, refuse_inspecting},
     port::{VTEP, parse_address, port_of_path},
+    portgroup_write::{attaches, stands_alone},
 };
 use crate::{
     listing,
     patch::Patch,
-    policy::linked_node,
     query::parse_uuid,
     reply::Reply,
     request::{Api, Req},
@@ -29,8 +30,8 @@ use crate::{
 /// Attributes that decide which network a machine boots from.
 const CONNECTIVITY: &[&str] = &["portgroup_uuid", "pxe_enabled", "local_link_connection", "physical_network"];
 
-/// How a body names its node.
-fn named_node(doc: &JsonMap) -> Result<String, Fault> {
+/// What names the node in the body of a new port.
+fn owner(doc: &JsonMap) -> Result<String, Fault> {
     let d = Doc(doc);
     match (d.text("node_uuid", 255)?, d.text("node_ident", 255)?) {
         (Some(u), None) => {
@@ -43,24 +44,14 @@ fn named_node(doc: &JsonMap) -> Result<String, Fault> {
     }
 }
 
-/// The node that a body names.
-async fn owner(api: &Api, doc: &JsonMap) -> Result<Node, Fault> {
-    let ident = named_node(doc)?;
-    match api.store.node_get_by_ident(&ident).await {
-        Ok(n) => Ok(n),
-        Err(DbError::NotFound { .. }) => Err(Fault::invalid(format!("Node {ident} could not be found."))),
-        Err(e) => Err(e.into()),
-    }
-}
-
 /// Reads a document into a port; what it does not hold stays or gets its default.
-fn read(doc: &JsonMap, mut port: Port, version: Version) -> Result<Port, Fault> {
+fn read(doc: &JsonMap, mut port: Port) -> Result<Port, Fault> {
     let d = Doc(doc);
     port.address = parse_address(&d.text("address", 64)?.ok_or_else(|| Fault::missing("A port needs \"address\"."))?)?;
     port.extra = d.object("extra")?;
-    port.local_link_connection = link(d.object("local_link_connection")?, version)?;
+    port.local_link_connection = link(d.object("local_link_connection")?)?;
     port.pxe_enabled = d.bool("pxe_enabled")?.unwrap_or(true);
-    port.is_smartnic = d.bool("is_smartnic")?.unwrap_or(false);
+    port.is_smartnic = d.bool("is_smartnic")?;
     port.physical_network = d.text("physical_network", 64)?;
     if port.physical_network.as_deref() == Some("") {
         return Err(Fault::invalid("\"physical_network\" must not be empty."));
@@ -69,36 +60,29 @@ fn read(doc: &JsonMap, mut port: Port, version: Version) -> Result<Port, Fault> 
     port.description = d.text("description", 255)?;
     port.vendor = d.text("vendor", 32)?;
     port.category = d.text("category", 80)?;
-    port.available_for_dynamic_portgroup = d.bool("available_for_dynamic_portgroup")?.unwrap_or(true);
-    if let Some(g) = d.uuid("portgroup_uuid")? {
-        return Err(Fault::invalid(format!("Portgroup {g} could not be found.")));
-    }
-    let link_has = |k: &str| port.local_link_connection.contains_key(k);
-    if port.is_smartnic && !(link_has("port_id") && link_has("hostname")) {
-        return Err(Fault::invalid("A smart NIC needs \"port_id\" and \"hostname\" in \"local_link_connection\"."));
-    }
+    port.available_for_dynamic_portgroup = match doc.get("available_for_dynamic_portgroup") {
+        None => true,
+        Some(v) => v.as_bool().ok_or_else(|| Fault::invalid("\"available_for_dynamic_portgroup\" must be true or false."))?,
+    };
+    port.portgroup = d.uuid("portgroup_uuid")?.map(PortgroupId);
     Ok(port)
 }
 
 /// Checks `local_link_connection` and puts switch ids in lower case.
-fn link(mut m: JsonMap, version: Version) -> Result<JsonMap, Fault> {
+fn link(mut m: JsonMap) -> Result<JsonMap, Fault> {
     let bad = |what: &str| Fault::invalid(format!("\"local_link_connection\": {what}."));
     if m.is_empty() {
         return Ok(m);
     }
     for (k, v) in &m {
-        match k.as_str() {
-            "port_id" | "switch_id" | "hostname" | "switch_info" => {}
-            "network_type" if !version.has(Behaviour::LinkNetworkType) => {
-                return Err(Fault::new(FaultKind::NotAcceptable, "\"network_type\" needs a newer API version."));
-            }
-            "network_type" if matches!(v.as_str(), Some("managed" | "unmanaged")) => {}
-            "network_type" => return Err(bad("\"network_type\" must be managed or unmanaged")),
-            k if VTEP.contains(&k) && version.has(Behaviour::LinkVtep) => {}
-            _ => return Err(bad(&format!("\"{k}\" is not known"))),
+        let known =
+            matches!(k.as_str(), "port_id" | "switch_id" | "hostname" | "switch_info" | "network_type") || VTEP.contains(&k.as_str());
+        if !known {
+            return Err(bad(&format!("\"{k}\" is not known")));
         }
-        if !v.is_string() {
-            return Err(bad(&format!("\"{k}\" must be text")));
+        let text = v.as_str().ok_or_else(|| bad(&format!("\"{k}\" must be text")))?;
+        if k == "network_type" && !matches!(text, "managed" | "unmanaged") {
+            return Err(bad("\"network_type\" must be managed or unmanaged"));
         }
     }
     let has = |k: &str| m.contains_key(k);
@@ -107,9 +91,12 @@ fn link(mut m: JsonMap, version: Version) -> Result<JsonMap, Fault> {
     if !complete {
         return Err(bad("\"port_id\" with \"switch_id\" or \"hostname\" is needed"));
     }
+    if VTEP.iter().any(|k| has(k)) && !VTEP.iter().all(|k| has(k)) {
+        return Err(bad("the keys of a VTEP go together"));
+    }
     if let Some(id) = m.get("switch_id").and_then(Json::as_str).map(str::to_lowercase) {
         let datapath = id.len() == 16 && id.bytes().all(|b| b.is_ascii_hexdigit());
-        if id.parse::<Mac>().is_err() && !datapath {
+        if parse_address(&id).is_err() && !datapath {
             return Err(bad("\"switch_id\" must be a MAC address or an OpenFlow datapath id"));
         }
         m.insert("switch_id".into(), id.into());
@@ -117,28 +104,43 @@ fn link(mut m: JsonMap, version: Version) -> Result<JsonMap, Fault> {
     Ok(m)
 }
 
-fn blank(id: PortId, node: NodeId) -> Port {
-    Port {
-        id,
-        seq: 0,
-        revision: 0,
-        created_at: Timestamp(0),
-        updated_at: None,
-        node,
-        address: String::new(),
-        name: None,
-        extra: JsonMap::new(),
-        internal_info: JsonMap::new(),
-        local_link_connection: JsonMap::new(),
-        pxe_enabled: true,
-        portgroup: None,
-        physical_network: None,
-        is_smartnic: false,
-        description: None,
-        vendor: None,
-        category: None,
-        available_for_dynamic_portgroup: true,
+/// Refuses what a new port says in keys that its microversion does not have.
+fn check_gates(body: &JsonMap, version: Version) -> Result<(), Fault> {
+    let refuse = |k: &str| Err(Fault::new(FaultKind::NotAcceptable, format!("\"{k}\" needs another API version.")));
+    version.check_create::<PortField>(body.keys().map(String::as_str).filter(|k| *k != "node_ident"))?;
+    let link = body.get("local_link_connection").and_then(Json::as_object);
+    let says = |k: &str| link.is_some_and(|l| l.contains_key(k));
+    if says("network_type") && !version.has(Behaviour::LinkNetworkType) {
+        return refuse("network_type");
     }
+    match VTEP.iter().find(|k| says(k)) {
+        Some(k) if !version.has(Behaviour::LinkVtep) => refuse(k),
+        _ => Ok(()),
+    }
+}
+
+/// A new smart NIC tells where it is found, if it tells of a link at all.
+fn check_smartnic(port: &Port, body: &JsonMap) -> Result<(), Fault> {
+    let link = &port.local_link_connection;
+    let told = body.get("local_link_connection").is_some_and(|l| !l.is_null());
+    if port.is_smartnic == Some(true) && told && !(link.contains_key("port_id") && link.contains_key("hostname")) {
+        return Err(Fault::invalid("A smart NIC needs \"port_id\" and \"hostname\" in \"local_link_connection\"."));
+    }
+    Ok(())
+}
+
+/// The group that a body names; that it does not exist is a fault of the body.
+async fn group_of(api: &Api, id: Option<PortgroupId>) -> Result<Option<Portgroup>, Fault> {
+    let Some(id) = id else { return Ok(None) };
+    match api.store.portgroup_get(&id.to_string()).await {
+        Ok(g) => Ok(Some(g)),
+        Err(DbError::NotFound { .. }) => Err(Fault::invalid(format!("Portgroup {id} could not be found."))),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn no_standalone(group: &Portgroup, why: &str) -> Fault {
+    Fault::new(FaultKind::Conflict, format!("Port group {} does not support standalone ports, but the port {why}.", group.id))
 }
 
 /// `POST /v1/ports`.
@@ -146,14 +148,27 @@ pub(crate) async fn create(api: &Api, req: &Req) -> Result<Reply, Fault> {
     req.query.only(&[])?;
     let body = req.body.object()?;
     let by_ident = body.contains_key("node_ident");
+    Version::MAX.check_create::<PortField>(body.keys().map(String::as_str).filter(|k| *k != "node_ident"))?;
+    let id = Doc(&body).uuid("uuid")?.map_or_else(PortId::random, PortId);
+    // A body that is wrong in itself is refused without asking the store, and before a key that is too new.
+    let mut port = read(&body, Port::blank(id, NodeId(uuid::Uuid::nil())))?;
+    port.is_smartnic.get_or_insert(false);
+    let ident = owner(&body)?;
     if by_ident && !req.version.has(Behaviour::PortNodeIdent) {
         return Err(Fault::new(FaultKind::NotAcceptable, "\"node_ident\" needs a newer API version."));
     }
-    req.version.check_create::<PortField>(body.keys().map(String::as_str).filter(|k| *k != "node_ident"))?;
-    let id = Doc(&body).uuid("uuid")?.map_or_else(PortId::random, PortId);
-    // The node is looked up last: a body that is wrong in itself is refused without asking the store.
-    let mut port = read(&body, blank(id, NodeId(uuid::Uuid::nil())), req.version)?;
-    port.node = owner(api, &body).await?.id;
+    port.node = node_link::of_new(api, &ident).await?.id;
+    check_gates(&body, req.version)?;
+    check_smartnic(&port, &body)?;
+    if let Some(group) = group_of(api, port.portgroup).await? {
+        if group.node != port.node {
+            return Err(Fault::invalid(format!("Port group {} is of another node.", group.id)));
+        }
+        // Only who asks for it hears of it: a port that says nothing may join and is booted from.
+        if !group.standalone_ports_supported && Doc(&body).bool("pxe_enabled")? == Some(true) {
+            return Err(no_standalone(&group, "has \"pxe_enabled\" true"));
+        }
+    }
     let port = api.store.port_create(port).await?;
     api.conductor.node_changed(port.node);
     listing::created(req, &port)
@@ -182,38 +197,53 @@ fn document(p: &Port) -> JsonMap {
 pub(crate) async fn patch(api: &Api, req: &Req) -> Result<Reply, Fault> {
     req.query.only(&[])?;
     let patch = Patch::parse::<PortField>(&req.body.json()?, req.version, &["node_ident"])?;
-    if patch.touches("node_ident") && !req.version.has(Behaviour::PortNodeIdent) {
-        return Err(Fault::new(FaultKind::NotAcceptable, "\"/node_ident\" needs a newer API version."));
+    if patch.0.iter().any(|o| o.path == ["local_link_connection", "network_type"]) && !req.version.has(Behaviour::LinkNetworkType) {
+        return Err(Fault::new(FaultKind::NotAcceptable, "\"network_type\" needs a newer API version."));
     }
     let port = port_of_path(api, req).await?;
-    let node = api.store.node_get(port.node).await?;
-    if node.status.provision_state == P::Inspecting && req.version.has(Behaviour::InspectingIsLocked) {
-        return Err(Fault::new(FaultKind::InvalidState, format!("Node {} is being inspected.", node.id)));
-    }
     let mut doc = document(&port);
-    if patch.touches("node_ident") {
-        doc.insert("node_ident".into(), Json::Null);
-    }
     patch.apply(&mut doc)?;
-    if patch.assigns("node_ident") {
-        doc.remove("node_uuid");
+    let old_node = api.store.node_get(port.node).await?;
+    let node = node_link::patched(api, req, old_node.clone(), &patch, doc.get("node_uuid")).await?;
+    let mut new = read(&doc, port.clone())?;
+    new.node = node.id;
+    let group = group_of(api, new.portgroup).await?;
+    refuse_inspecting(req, &node)?;
+    if patch.touches("physical_network") && group.is_some() && req.version.has(Behaviour::GroupNetwork) {
+        return Err(Fault::invalid("\"physical_network\" of a port in a port group cannot change; change that of the group."));
     }
-    let mut new = read(&doc, port.clone(), req.version)?;
-    new.node = if patch.touches("node_uuid") || patch.touches("node_ident") {
-        linked_node(api, req, "node_uuid", &named_node(&doc)?, node.spec.owner.as_deref()).await?.id
-    } else {
-        port.node
-    };
     check_change(&node, &port, &new)?;
+    if let Some(group) = &group {
+        check_membership(api, &node, &port, &new, group).await?;
+    }
     let port = if new == port {
         port
     } else {
-        let revision = port.revision;
-        let stored = api.store.port_update(new, revision).await?;
+        let stored = api.store.port_update(new, port.revision).await?;
+        api.conductor.node_changed(port.node);
         api.conductor.node_changed(stored.node);
         stored
     };
     listing::whole(req, &port)
+}
+
+/// Rules of a port that is in a group, or will be.
+async fn check_membership(api: &Api, node: &Node, old: &Port, new: &Port, group: &Portgroup) -> Result<(), Fault> {
+    if old.node != new.node && old.portgroup == new.portgroup {
+        return Err(Fault::invalid(format!("Port {} is in a port group of its node; take it out before it goes to another.", old.id)));
+    }
+    if old.portgroup != new.portgroup && group.node != new.node {
+        // A group must not be held by ports that its owner cannot see.
+        let other = api.store.node_get(group.node).await?;
+        if other.spec.owner != node.spec.owner {
+            return Err(Fault::invalid(format!("Portgroup {} could not be found.", group.id)));
+        }
+    }
+    let joins = old.portgroup != new.portgroup || old.pxe_enabled != new.pxe_enabled || new.vif().is_some();
+    if joins && !group.standalone_ports_supported && attaches(node) {
+        return stands_alone(new).map_or(Ok(()), |why| Err(no_standalone(group, why)));
+    }
+    Ok(())
 }
 
 fn check_change(node: &Node, old: &Port, new: &Port) -> Result<(), Fault> {
@@ -226,8 +256,7 @@ fn check_change(node: &Node, old: &Port, new: &Port) -> Result<(), Fault> {
     if old.address != new.address && in_use && !node.spec.maintenance {
         return refuse("The address");
     }
-    let settled = node.spec.maintenance || matches!(state, P::Enroll | P::Inspecting | P::InspectWait | P::Manageable);
-    if !settled {
+    if !is_rewirable(node) {
         let (was, is) = (document(old), document(new));
         if let Some(k) = CONNECTIVITY.iter().find(|k| was.get(**k) != is.get(**k)) {
             return refuse(&format!("\"{k}\""));
@@ -239,8 +268,11 @@ fn check_change(node: &Node, old: &Port, new: &Port) -> Result<(), Fault> {
 /// `DELETE /v1/ports/{ident}`.
 pub(crate) async fn delete(api: &Api, req: &Req) -> Result<Reply, Fault> {
     req.query.only(&[])?;
+    if parse_uuid(req.param(0)).is_none() {
+        return Err(Fault::invalid("Expected the UUID of a port: names are not enough to delete it."));
+    }
     let port = port_of_path(api, req).await?;
-    if port.internal_info.get("tenant_vif_port_id").is_some_and(|v| !v.is_null()) {
+    if port.vif().is_some() {
         let node = api.store.node_get(port.node).await?;
         if !node.spec.maintenance {
             return Err(Fault::new(FaultKind::InvalidState, format!("Port {} has a VIF attached; detach it first.", port.id)));

@@ -80,6 +80,8 @@ behaviours! {
     Runbooks 92..=MAX;
     /// A port may be created with `node_ident`.
     PortNodeIdent 94..=MAX;
+    /// The physical network of a port in a port group is that of the group.
+    GroupNetwork 102..=MAX;
     /// `~0` and `~1` are understood in paths of patches.
     EscapedPatchKeys 98..=MAX;
     /// `disable_ramdisk` with `service`.

@@ -16,6 +16,10 @@ pub const UNSORTABLE: u8 = 8;
 pub const OPEN_PATCH: u8 = 16;
 /// Below its microversion it is unknown (400) rather than too new (406); sorting by it is possible all the same.
 pub const UNKNOWN_BEFORE: u8 = 32;
+/// Below its microversion it may be given when creating, sorted by and asked for with `?fields=` (an answer about one leaves it out).
+pub const OPEN: u8 = 64;
+/// Lists show it whatever the microversion.
+pub const LISTED: u8 = 128;
 
 /// One row.
 #[derive(Clone, Copy, Debug)]
@@ -154,8 +158,8 @@ resource! {
     /// Fields of a port.
     PortField:
     Uuid "uuid" since 1 CREATE;
-    CreatedAt "created_at" since 1 SHOWN;
-    UpdatedAt "updated_at" since 1 SHOWN;
+    CreatedAt "created_at" since 1;
+    UpdatedAt "updated_at" since 1;
     Address "address" since 1 CREATE PATCH;
     NodeUuid "node_uuid" since 1 CREATE PATCH;
     Extra "extra" since 1 CREATE PATCH UNSORTABLE;
@@ -165,12 +169,45 @@ resource! {
     PortgroupUuid "portgroup_uuid" since 24 CREATE PATCH;
     PhysicalNetwork "physical_network" since 34 CREATE PATCH;
     IsSmartnic "is_smartnic" since 53 CREATE PATCH;
-    Name "name" since 88 CREATE PATCH;
+    Name "name" since 88 CREATE PATCH OPEN_PATCH;
     Description "description" since 97 CREATE PATCH OPEN_PATCH;
     Vendor "vendor" since 100 CREATE PATCH OPEN_PATCH;
     Category "category" since 101 CREATE PATCH OPEN_PATCH;
     AvailableForDynamicPortgroup "available_for_dynamic_portgroup" since 111 CREATE PATCH OPEN_PATCH;
-    Links "links" since 1 SHOWN;
+    Links "links" since 1 UNSORTABLE;
+}
+
+resource! {
+    /// Fields of a port group.
+    PortgroupField:
+    Uuid "uuid" since 23 CREATE;
+    CreatedAt "created_at" since 23;
+    UpdatedAt "updated_at" since 23;
+    Address "address" since 23 CREATE PATCH;
+    Extra "extra" since 23 CREATE PATCH UNSORTABLE;
+    InternalInfo "internal_info" since 23 UNSORTABLE;
+    Mode "mode" since 26 CREATE PATCH LISTED;
+    Name "name" since 23 CREATE PATCH;
+    Properties "properties" since 26 CREATE PATCH UNSORTABLE LISTED;
+    StandalonePortsSupported "standalone_ports_supported" since 23 CREATE PATCH;
+    NodeUuid "node_uuid" since 23 CREATE PATCH;
+    PhysicalNetwork "physical_network" since 102 CREATE PATCH OPEN_PATCH OPEN LISTED;
+    Category "category" since 103 CREATE PATCH OPEN_PATCH OPEN LISTED;
+    DynamicPortgroup "dynamic_portgroup" since 111 LISTED;
+    Links "links" since 23 UNSORTABLE;
+    Ports "ports" since 23 UNSORTABLE;
+}
+
+resource! {
+    /// Fields of a chassis.
+    ChassisField:
+    Uuid "uuid" since 1 CREATE PATCH;
+    CreatedAt "created_at" since 1;
+    UpdatedAt "updated_at" since 1;
+    Description "description" since 1 CREATE PATCH;
+    Extra "extra" since 1 CREATE PATCH UNSORTABLE;
+    Links "links" since 1 UNSORTABLE;
+    Nodes "nodes" since 1 UNSORTABLE;
 }
 
 resource! {

@@ -10,7 +10,7 @@ use bessemer_model::{
 
 use super::{
     Version,
-    fields::{CREATE, FieldRule, OPEN_PATCH, PATCH, SHOWN, UNKNOWN_BEFORE, UNSORTABLE},
+    fields::{CREATE, FieldRule, LISTED, OPEN, OPEN_PATCH, PATCH, SHOWN, UNKNOWN_BEFORE, UNSORTABLE},
     table::{Early, Listed, POWER_TARGETS, QUERIES, ROOT_LINKS, STATE_NAMES, VERBS},
 };
 
@@ -54,6 +54,11 @@ impl<F: FieldTable> FieldSet<F> {
     pub const fn empty() -> Self {
         Self(0, PhantomData)
     }
+    /// Those that are in both.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0, PhantomData)
+    }
     /// With one more.
     #[must_use]
     pub fn with(self, f: F) -> Self {
@@ -93,6 +98,12 @@ impl Version {
         F::ALL.iter().filter(|f| self.reached(f.rule().since)).fold(FieldSet::empty(), |s, f| s.with(*f))
     }
 
+    /// Every field that a list of this version shows.
+    #[must_use]
+    pub fn listed<F: FieldTable>(self) -> FieldSet<F> {
+        F::ALL.iter().filter(|f| f.rule().is(LISTED)).fold(self.visible(), |s, f| s.with(*f))
+    }
+
     /// Those of a short list that this version shows.
     #[must_use]
     pub fn visible_of<F: FieldTable>(self, short: &[F]) -> FieldSet<F> {
@@ -111,10 +122,15 @@ impl Version {
                 .ok_or_else(|| Fault::invalid(format!("Field(s) \"{name}\" are not valid.")))?;
             set = set.with(field);
         }
-        match set.iter().find(|f| !self.reached(f.rule().since)) {
+        match set.iter().find(|f| !self.lets(*f)) {
             Some(f) => Err(too_new(f.name())),
             None => Ok(set),
         }
+    }
+
+    /// Whether a request may name the field.
+    fn lets<F: FieldTable>(self, field: F) -> bool {
+        self.reached(field.rule().since) || field.rule().is(OPEN)
     }
 
     /// Refuses keys that cannot be given when creating.
@@ -126,7 +142,7 @@ impl Version {
         for key in keys {
             match F::named(key).filter(|f| f.rule().is(CREATE) && self.heard_of(*f)) {
                 None => return Err(Fault::invalid(format!("Unexpected field \"{key}\" in the body."))),
-                Some(f) if !self.reached(f.rule().since) => late = Some(f),
+                Some(f) if !self.lets(f) => late = Some(f),
                 Some(_) => {}
             }
         }
@@ -163,7 +179,7 @@ impl Version {
         let f = F::named(key)
             .filter(sortable)
             .ok_or_else(|| Fault::invalid(format!("The sort_key value \"{key}\" is invalid for sorting.")))?;
-        if self.reached(f.rule().since) || f.rule().is(UNKNOWN_BEFORE) { Ok(Some(f)) } else { Err(too_new(key)) }
+        if self.lets(f) || f.rule().is(UNKNOWN_BEFORE) { Ok(Some(f)) } else { Err(too_new(key)) }
     }
 
     /// Refuses query parameters of later versions.
@@ -241,8 +257,8 @@ mod tests {
     use crate::version::{
         Behaviour,
         fields::{
-            AllocationField, ConductorField, ConnectorField, DeployTemplateField, DriverField, HistoryField, NodeField, PortField, RuleField,
-            RunbookField, StatesField, TargetField,
+            AllocationField, ChassisField, ConductorField, ConnectorField, DeployTemplateField, DriverField, HistoryField, NodeField,
+            PortField, PortgroupField, RuleField, RunbookField, StatesField, TargetField,
         },
     };
 
@@ -266,6 +282,8 @@ mod tests {
         walk::<NodeField>("node", &mut out);
         walk::<StatesField>("node states", &mut out);
         walk::<PortField>("port", &mut out);
+        walk::<PortgroupField>("port group", &mut out);
+        walk::<ChassisField>("chassis", &mut out);
         walk::<DriverField>("driver", &mut out);
         walk::<ConductorField>("conductor", &mut out);
         walk::<HistoryField>("history", &mut out);
