@@ -33,6 +33,7 @@ const MODULES: &[(&str, &[(&str, Sql)])] = &[
     ("portgroup", crate::portgroup::ALL),
     ("rule", crate::rule::ALL),
     ("runbook", crate::runbook::ALL),
+    ("portgroup", crate::portgroup::ALL),
     ("secret", crate::secret::ALL),
     ("store", crate::store::ALL),
     ("volume", crate::volume::ALL),

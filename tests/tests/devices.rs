@@ -10,8 +10,6 @@ use bessemer_drivers::{
     registry::Registry,
 };
 use bessemer_model::{
-    JsonMap,
-    clock::Timestamp,
     fault::FaultKind,
     ids::{NodeId, PortId},
     interface::InterfaceKind,
@@ -39,27 +37,7 @@ fn vif(id: &str) -> VifRequest {
 }
 
 async fn port(w: &World, node: NodeId, last: u8, change: impl FnOnce(&mut Port)) -> Result<PortId> {
-    let mut p = Port {
-        id: PortId::random(),
-        seq: 0,
-        revision: 0,
-        created_at: Timestamp::default(),
-        updated_at: None,
-        node,
-        address: format!("52:54:00:bb:00:{last:02x}"),
-        name: None,
-        extra: JsonMap::new(),
-        internal_info: JsonMap::new(),
-        local_link_connection: JsonMap::new(),
-        pxe_enabled: true,
-        portgroup: None,
-        physical_network: None,
-        is_smartnic: Some(false),
-        description: None,
-        vendor: None,
-        category: None,
-        available_for_dynamic_portgroup: true,
-    };
+    let mut p = Port { address: format!("52:54:00:bb:00:{last:02x}"), ..Port::blank(PortId::random(), node) };
     change(&mut p);
     Ok(w.store.port_create(p).await?.id)
 }
