@@ -26,7 +26,6 @@ fn node() -> Node {
         spec,
         status: NodeStatus::new(ProvisionState::Inspecting),
         traits: vec!["CUSTOM_OLD".into()],
-        allocation: None,
         reservation: None,
         conductor_affinity: None,
         agent: None,
