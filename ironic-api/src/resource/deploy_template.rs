@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::{
     masking::Masked,
     node_doc::Doc,
-    record::{Resource, StepDoc, StepView, Strict, kept_first},
+    record::{Filtered, Resource, StepDoc, StepView, Strict, kept_first},
     traits::check_trait,
 };
 use crate::{
@@ -87,7 +87,7 @@ impl Resource for DeployTemplate {
             _ => return None,
         })
     }
-    fn filter(_: &Req) -> Result<((), Vec<(&'static str, String)>), Fault> {
+    fn filter(_: &Req) -> Result<Filtered<()>, Fault> {
         Ok(((), vec![]))
     }
     fn blank(id: Uuid) -> Self {

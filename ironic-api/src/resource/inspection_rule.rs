@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::{
     node_doc::Doc,
-    record::{Resource, Strict, whole},
+    record::{Filtered, Resource, Strict, whole},
 };
 use crate::{
     links::Links,
@@ -94,7 +94,7 @@ impl Resource for InspectionRule {
         })
     }
     /// `phase` does not narrow the list; it is said again in the next page's address, in the old server's words.
-    fn filter(req: &Req) -> Result<((), Vec<(&'static str, String)>), Fault> {
+    fn filter(req: &Req) -> Result<Filtered<()>, Fault> {
         let phase = req.query.get("phase").filter(|p| !p.is_empty());
         let said = phase.map_or_else(
             || "{}".to_owned(),

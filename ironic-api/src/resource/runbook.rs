@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::{
     masking::Masked,
     node_doc::Doc,
-    record::{self, Resource, StepDoc, StepView, Strict, kept_first},
+    record::{self, Filtered, Resource, StepDoc, StepView, Strict, kept_first},
     steps::{self, StepList},
     traits::{check_trait, read_traits},
 };
@@ -113,7 +113,7 @@ impl Resource for Runbook {
             _ => return None,
         })
     }
-    fn filter(req: &Req) -> Result<(Option<String>, Vec<(&'static str, String)>), Fault> {
+    fn filter(req: &Req) -> Result<Filtered<Option<String>>, Fault> {
         let own = req.query.bool("project")?.unwrap_or(false);
         let narrowed = req.narrow.project().map(str::to_owned);
         Ok((narrowed.or_else(|| own.then(|| req.rights.caller.project_id.clone().unwrap_or_default())), vec![]))
