@@ -36,6 +36,7 @@ statements! {
          RETURNING revision, EXISTS (SELECT 1 FROM allocations a WHERE a.node = nodes.id AND a.id <> coalesce(nodes.instance_uuid, ''))",
     ));
     LOCK = Sql::same("UPDATE nodes SET revision = revision WHERE id = $1");
+    TOUCH = Sql::same("UPDATE nodes SET updated_at = $2 WHERE id = $1");
     WHERE_IT_STANDS = Sql::same("SELECT revision, provision_state FROM nodes WHERE id = $1");
     DISOWN = Sql::same("DELETE FROM allocations WHERE node = $1");
     BY_ID = Sql::same(node_select!("f.request", "WHERE n.id = $1"));
@@ -189,11 +190,10 @@ impl Store {
     /// # Errors
     /// [`DbError::NotFound`].
     pub async fn node_set_traits(&self, id: NodeId, traits: Vec<String>) -> Result<()> {
+        let now = self.now();
         self.write(move |c| {
             Box::pin(async move {
-                if c.execute(LOCK, args![id]).await? == 0 {
-                    return Err(DbError::not_found(Entity::Node, id));
-                }
+                touch(c, id, now).await?;
                 traits_write(c, id, &traits).await
             })
         })
@@ -205,7 +205,14 @@ impl Store {
     /// # Errors
     /// [`DbError::NotFound`] without that node.
     pub async fn node_add_trait(&self, id: NodeId, name: &str) -> Result<()> {
-        self.execute(TRAIT_ADD, args![id, name]).await.map(drop).map_err(|e| e.about(id))
+        let (now, name) = (self.now(), name.to_owned());
+        self.write(move |c| {
+            Box::pin(async move {
+                touch(c, id, now).await?;
+                c.execute(TRAIT_ADD, args![id, name]).await.map(drop)
+            })
+        })
+        .await
     }
 
     /// Removes a trait.
@@ -213,10 +220,17 @@ impl Store {
     /// # Errors
     /// [`DbError::NotFound`] when the node does not have it.
     pub async fn node_remove_trait(&self, id: NodeId, name: &str) -> Result<()> {
-        if self.execute(TRAIT_REMOVE, args![id, name]).await? == 0 {
-            return Err(DbError::not_found(Entity::Trait, name));
-        }
-        Ok(())
+        let (now, name) = (self.now(), name.to_owned());
+        self.write(move |c| {
+            Box::pin(async move {
+                touch(c, id, now).await?;
+                if c.execute(TRAIT_REMOVE, args![id, &name]).await? == 0 {
+                    return Err(DbError::not_found(Entity::Trait, name));
+                }
+                Ok(())
+            })
+        })
+        .await
     }
 
     /// The shards that nodes are in (`None` = in no shard) and how many nodes each has, the largest first.
@@ -297,6 +311,14 @@ async fn lost(c: &mut Conn, id: NodeId, revision: i64, expect: Option<ProvisionS
     } else {
         DbError::revision_lost(Entity::Node, id)
     })
+}
+
+/// Marks the node as changed, and holds its row until the transaction ends.
+async fn touch(c: &mut Conn, id: NodeId, now: bessemer_model::clock::Timestamp) -> Result<()> {
+    if c.execute(TOUCH, args![id, now]).await? == 0 {
+        return Err(DbError::not_found(Entity::Node, id));
+    }
+    Ok(())
 }
 
 /// Adds and removes traits; what is there or gone already is no error.
