@@ -61,7 +61,6 @@ const fn key(sort: PortSort) -> Key {
         S::NodeUuid => Key::text("p.node"),
         S::Name => Key::text("p.name"),
         S::PxeEnabled => Key::bool("p.pxe_enabled"),
-        S::PortgroupUuid => Key::text("p.portgroup"),
         S::PhysicalNetwork => Key::text("p.physical_network"),
         S::IsSmartnic => Key::bool("p.is_smartnic"),
         S::Description => Key::text("p.description"),

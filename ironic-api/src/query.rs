@@ -97,10 +97,16 @@ impl Query {
     pub fn limit(&self, max: u32) -> Result<u32, Fault> {
         match self.get("limit") {
             None => Ok(max),
-            Some(v) => match v.parse::<i64>() {
-                Ok(n) if n > 0 => Ok(u32::try_from(n).unwrap_or(max).min(max)),
-                _ => Err(Fault::invalid(format!("Limit must be a positive number, not \"{v}\"."))),
-            },
+            Some(v) => {
+                let digits = v.trim().trim_start_matches('+');
+                let whole = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+                match digits.parse::<u32>() {
+                    Ok(n) if whole && n > 0 => Ok(n.min(max)),
+                    // More than any number that fits.
+                    Err(_) if whole => Ok(max),
+                    _ => Err(Fault::invalid(format!("Limit must be a positive number, not \"{v}\"."))),
+                }
+            }
         }
     }
 
@@ -136,7 +142,7 @@ pub(crate) fn shown_in_list<F: FieldTable>(query: &Query, version: Version, shor
     let shown = shown(query, version)?;
     match (shown, detail) {
         (Some(_), Some(true)) => Err(Fault::invalid("A subset of fields cannot be fetched with \"detail\".")),
-        (Some((set, named)), _) => Ok(Shown { set, named: Some(named), detail }),
+        (Some((set, named)), _) => Ok(Shown { set: set.and(version.listed()), named: Some(named), detail }),
         (None, Some(true)) => Ok(Shown { set: version.listed(), named: None, detail }),
         (None, _) => {
             let names = short.iter().map(|f| f.name().to_owned()).filter(|n| n != "links").collect();
@@ -200,8 +206,9 @@ mod tests {
     #[test]
     fn limits_are_positive_and_capped() {
         assert_eq!(q("").limit(1000), Ok(1000));
-        assert_eq!(q("limit=99999999999").limit(1000), Ok(1000));
-        for bad in ["limit=0", "limit=-1", "limit=", "limit=1.5", "limit=abc"] {
+        assert_eq!(q("limit=99999999999999999999").limit(1000), Ok(1000));
+        assert_eq!(q("limit=%202").limit(1000), Ok(2));
+        for bad in ["limit=0", "limit=00", "limit=+", "limit=-1", "limit=", "limit=1.5", "limit=abc"] {
             assert!(q(bad).limit(1000).is_err(), "{bad}");
         }
     }

@@ -295,14 +295,14 @@ const PLACES: &[Place] = &[
         delete(Op::MediaDetach).since(89, Unrouted),
     ]),
     at("nodes/{}/ports", ALL, &[get(Op::NodePorts), post(Op::IdentUnexpected), patch(Op::IdentUnexpected), delete(Op::IdentUnexpected)]),
-    exactly("nodes/{}/ports/detail", ALL, &[get(Op::NodePortsDetail)]),
+    exactly("nodes/{}/ports/detail", ALL, &[get(Op::NodePortsDetail), post(Op::IdentUnexpected), patch(Op::IdentUnexpected), delete(Op::IdentUnexpected)]),
     at("nodes/{}/portgroups", ALL, &[
         get(Op::NodePortgroups).since(24, Unrouted),
         post(Op::IdentUnexpected).since(24, Unrouted),
         patch(Op::IdentMissing).since(24, Unrouted),
         delete(Op::IdentMissing).since(24, Unrouted),
     ]),
-    exactly("nodes/{}/portgroups/detail", ALL, &[get(Op::NodePortgroupsDetail).since(24, Unrouted)]),
+    exactly("nodes/{}/portgroups/detail", ALL, &[get(Op::NodePortgroupsDetail).since(24, Unrouted), post(Op::IdentUnexpected).since(24, Unrouted), patch(Op::IdentUnexpected).since(24, Unrouted), delete(Op::IdentUnexpected).since(24, Unrouted)]),
     at("nodes/{}/portgroups/{}", ALL, &[
         get(Op::PortgroupMisplaced).since(24, Unrouted),
         post(Op::IdentUnexpected).since(24, Unrouted),
@@ -366,10 +366,10 @@ const PLACES: &[Place] = &[
         patch(Op::IdentMissing).since(24, Unrouted),
         delete(Op::IdentMissing).since(24, Unrouted),
     ]),
-    exactly("portgroups/{}/ports/detail", ALL, &[get(Op::PortgroupPortsDetail).since(24, Unrouted)]),
+    exactly("portgroups/{}/ports/detail", ALL, &[get(Op::PortgroupPortsDetail).since(24, Unrouted), post(Op::IdentUnexpected).since(24, Unrouted), patch(Op::IdentUnexpected).since(24, Unrouted), delete(Op::IdentUnexpected).since(24, Unrouted)]),
 
     at("chassis", ALL, &[get(Op::ChassisList), post(Op::ChassisCreate), patch(Op::IdentMissing), delete(Op::IdentMissing)]),
-    exactly("chassis/detail", ALL, &[get(Op::ChassisDetail), patch(Op::IdentUnexpected), delete(Op::IdentUnexpected), post(Op::IdentUnexpected)]),
+    exactly("chassis/detail", ALL, &[get(Op::ChassisDetail)]),
     at("chassis/{}", ALL, &[
         get(Op::ChassisShow),
         patch(Op::ChassisPatch),
@@ -383,7 +383,7 @@ const PLACES: &[Place] = &[
         patch(Op::IdentMissing),
         delete(Op::IdentMissing),
     ]),
-    exactly("chassis/{}/nodes/detail", ALL, &[get(Op::ChassisNodesDetail)]),
+    exactly("chassis/{}/nodes/detail", ALL, &[get(Op::ChassisNodesDetail), post(Op::IdentUnexpected), patch(Op::IdentUnexpected), delete(Op::IdentUnexpected)]),
 
     at("drivers", G, &[get(Op::DriverList)]),
     at("drivers/properties", G, &[get(Op::IdentMissing)]),
@@ -534,9 +534,14 @@ fn is_ident_looked_at_later(segments: &[String]) -> bool {
     }
 }
 
+/// Places that fit a path, the most fixed first.
+fn places_of(segments: &[String]) -> impl Iterator<Item = &'static Split> {
+    let fits = move |pattern: &[&str]| pattern.iter().zip(segments).all(|(p, s)| *p == "{}" || p == s);
+    BY_LENGTH.get(segments.len()).into_iter().flatten().filter(move |(pattern, _)| fits(pattern))
+}
+
 fn place_of(segments: &[String]) -> Option<&'static Split> {
-    let fits = |pattern: &[&str]| pattern.iter().zip(segments).all(|(p, s)| *p == "{}" || p == s);
-    BY_LENGTH.get(segments.len())?.iter().find(|(pattern, _)| fits(pattern))
+    places_of(segments).next()
 }
 
 /// The handler of a method and path (segments below `/v1`, decoded), with the variable segments.
@@ -545,7 +550,9 @@ pub(crate) fn find(method: &str, segments: &[String], slash: bool, version: Vers
         return Err(Lost::Refused(Refusal::Ident));
     }
     let takes = |place: &'static Place| place.entries.iter().find(|e| e.method == method || e.method == "*");
-    let Some((pattern, place)) = place_of(segments) else {
+    // To methods other than its own, `detail` is the name of one like any other.
+    let chosen = places_of(segments).find(|(_, place)| !place.exact || takes(place).is_some());
+    let Some((pattern, place)) = chosen.or_else(|| place_of(segments)) else {
         // Below a place that exists, what is left over counts as an unexpected argument of its method.
         let above = (1..segments.len()).rev().find_map(|n| place_of(segments.get(..n)?));
         return Err(match above {

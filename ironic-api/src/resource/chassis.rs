@@ -21,7 +21,7 @@ use crate::{
     query::parse_uuid,
     reply::Reply,
     request::{Api, Req},
-    version::{FieldTable, fields::ChassisField},
+    version::{FieldTable, Version, fields::ChassisField},
 };
 
 use ChassisField as F;
@@ -49,6 +49,11 @@ impl Show for Chassis {
     }
 }
 
+/// Refuses unknown fields, also where no fields can be asked for yet.
+fn check_fields(req: &Req) -> Result<(), Fault> {
+    req.query.list("fields").map_or(Ok(()), |names| Version::MAX.selected::<ChassisField>(&names).map(drop))
+}
+
 /// The chassis that a path names; by UUID only.
 async fn chassis_of_path(api: &Api, req: &Req) -> Result<Chassis, Fault> {
     let id = parse_uuid(req.param(0)).ok_or_else(|| Fault::invalid("Expected the UUID of a chassis."))?;
@@ -71,6 +76,7 @@ pub(super) async fn must_exist(api: &Api, id: uuid::Uuid, kind: FaultKind) -> Re
 pub(crate) async fn list(api: &Api, req: &Req, detail: bool) -> Result<Reply, Fault> {
     let form: &[&str] = if detail { &[] } else { &["fields", "detail"] };
     req.query.only(&[PAGING, form].concat())?;
+    check_fields(req)?;
     let (shown, path) = if detail { (detailed(req), "chassis/detail") } else { (short(req, SHORT)?, "chassis") };
     let listing = Listing::read(api, req, shown, "id")?;
     let page = listing.page(req, sort_column)?;
@@ -91,6 +97,7 @@ fn sort_column(f: ChassisField) -> Option<ChassisSort> {
 /// `GET /v1/chassis/{uuid}`.
 pub(crate) async fn show(api: &Api, req: &Req) -> Result<Reply, Fault> {
     req.query.only(&["fields"])?;
+    check_fields(req)?;
     let fields = fields_of_one(req)?;
     let chassis = chassis_of_path(api, req).await?;
     Reply::ok(&View { one: &chassis, fields, look: Look::of(req) })

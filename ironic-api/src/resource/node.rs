@@ -33,6 +33,9 @@ const SHORT: &[NodeField] = &[
     NodeField::Links,
 ];
 
+/// Filters that are booleans.
+const FLAGS: &[&str] = &["associated", "maintenance", "retired", "sharded", "include_children"];
+
 const FILTERS: &[&str] = &[
     "instance_uuid",
     "instance_name",
@@ -72,7 +75,9 @@ pub(crate) async fn list_of_chassis(api: &Api, req: &Req, detail: bool) -> Resul
 
 fn check_query(req: &Req, detail: bool) -> Result<(), Fault> {
     let form: &[&str] = if detail { &[] } else { &["fields", "detail"] };
-    req.query.only(&[FILTERS, PAGING, form].concat())
+    req.query.only(&[FILTERS, PAGING, form].concat())?;
+    // Refused for what they are before they are refused as too new.
+    FLAGS.iter().try_for_each(|k| req.query.bool(k).map(drop))
 }
 
 /// Links to next pages lead to the list of all nodes, as in the contract.
@@ -207,7 +212,8 @@ async fn filter(api: &Api, req: &Req, chassis_uuid: Option<uuid::Uuid>) -> Resul
         reserved: None,
         // An instance is found wherever it is.
         children: if instance_uuid.is_some() { Children::All } else { children },
-        ids: None,
+        // No shard at all is the shard of no node.
+        ids: q.list("shard").filter(Vec::is_empty).map(|_| vec![]),
     })
 }
 

@@ -128,7 +128,9 @@ async fn list_within(api: &Api, req: &Req, detail: bool, within: Within) -> Resu
 
 fn check_query(req: &Req, detail: bool) -> Result<(), Fault> {
     let form: &[&str] = if detail { &[] } else { &["fields", "detail"] };
-    req.query.only(&[FILTERS, PAGING, form].concat())
+    req.query.only(&[FILTERS, PAGING, form].concat())?;
+    // Refused for what they are before they are refused as too new.
+    ["node", "portgroup"].iter().filter_map(|k| req.query.get(k)).try_for_each(check_ident)
 }
 
 /// Which ports the query asks for. What the path says goes before the same said by the query.
@@ -136,14 +138,14 @@ async fn filter(api: &Api, req: &Req, within: Option<Within>) -> Result<PortFilt
     let q = &req.query;
     let by_node = q.get("node_uuid").or(q.get("node"));
     let by_group = q.get("portgroup");
-    [by_node, by_group].into_iter().flatten().try_for_each(check_ident)?;
     q.uuid("node_uuid")?;
     if by_node.is_some_and(|n| parse_uuid(n).is_none()) && !req.version.has(Behaviour::NodeNames) {
         return Err(Fault::new(FaultKind::NotAcceptable, "Names of nodes need a newer API version."));
     }
-    let addresses: Vec<_> = q.get("address").map(parse_address).transpose()?.into_iter().collect();
-    let shards = q.list("shard").unwrap_or_default();
+    let mut addresses: Vec<_> = q.get("address").map(parse_address).transpose()?.into_iter().collect();
+    let mut shards = q.list("shard").unwrap_or_default();
     let conductor_groups = q.list("conductor_groups").unwrap_or_default();
+    let mut description_contains = q.text("description_contains").filter(|d| !d.is_empty());
     let node_given = by_node.is_some() || matches!(within, Some(Within::Node(_)));
     let group_given = by_group.is_some() || matches!(within, Some(Within::Portgroup(_)));
     if [node_given, group_given, !shards.is_empty()].iter().filter(|g| **g).count() > 1 {
@@ -151,6 +153,13 @@ async fn filter(api: &Api, req: &Req, within: Option<Within>) -> Result<PortFilt
     }
     if !conductor_groups.is_empty() && (node_given || group_given || !addresses.is_empty()) {
         return Err(Fault::invalid("\"conductor_groups\" cannot be given with node, portgroup or address."));
+    }
+    // An address says nothing beside a node or a port group; without them it says all.
+    if node_given || group_given {
+        addresses.clear();
+    } else if !addresses.is_empty() {
+        shards.clear();
+        description_contains = None;
     }
     let (node, portgroup) = match (within, by_node, by_group) {
         (Some(Within::Node(n)), ..) => (Some(n), None),
@@ -165,7 +174,7 @@ async fn filter(api: &Api, req: &Req, within: Option<Within>) -> Result<PortFilt
         portgroup,
         shards,
         conductor_groups,
-        description_contains: q.text("description_contains"),
+        description_contains,
         pxe_enabled: None,
         project: req.narrow.project().map(str::to_owned),
     })
@@ -196,7 +205,6 @@ fn sort_column(f: PortField) -> Option<PortSort> {
         F::Address => PortSort::Address,
         F::NodeUuid => PortSort::NodeUuid,
         F::PxeEnabled => PortSort::PxeEnabled,
-        F::PortgroupUuid => PortSort::PortgroupUuid,
         F::PhysicalNetwork => PortSort::PhysicalNetwork,
         F::IsSmartnic => PortSort::IsSmartnic,
         F::Name => PortSort::Name,

@@ -5,21 +5,23 @@
 use super::table::MAX;
 
 /// May be given when creating.
-pub const CREATE: u8 = 1;
+pub const CREATE: u16 = 1;
 /// First segment of a path in a patch.
-pub const PATCH: u8 = 2;
+pub const PATCH: u16 = 2;
 /// Only shown: cannot be asked for with `?fields=` and is left out when fields are asked for (`links` is always shown).
-pub const SHOWN: u8 = 4;
+pub const SHOWN: u16 = 4;
 /// Cannot be sorted by.
-pub const UNSORTABLE: u8 = 8;
+pub const UNSORTABLE: u16 = 8;
 /// A patch may name it below its microversion (the answer does not show it).
-pub const OPEN_PATCH: u8 = 16;
+pub const OPEN_PATCH: u16 = 16;
 /// Below its microversion it is unknown (400) rather than too new (406); sorting by it is possible all the same.
-pub const UNKNOWN_BEFORE: u8 = 32;
+pub const UNKNOWN_BEFORE: u16 = 32;
 /// Below its microversion it may be given when creating, sorted by and asked for with `?fields=` (an answer about one leaves it out).
-pub const OPEN: u8 = 64;
+pub const OPEN: u16 = 64;
 /// Lists show it whatever the microversion.
-pub const LISTED: u8 = 128;
+pub const LISTED: u16 = 128;
+/// With [`UNKNOWN_BEFORE`]: when creating it is too new nevertheless.
+pub const TOO_NEW_TO_CREATE: u16 = 256;
 
 /// One row.
 #[derive(Clone, Copy, Debug)]
@@ -27,13 +29,13 @@ pub struct FieldRule {
     /// Name on the wire.
     pub name: &'static str,
     pub(super) since: u16,
-    pub(super) flags: u8,
+    pub(super) flags: u16,
 }
 
 impl FieldRule {
     /// Whether the flag is set.
     #[must_use]
-    pub const fn is(&self, flag: u8) -> bool {
+    pub const fn is(&self, flag: u16) -> bool {
         self.flags & flag != 0
     }
 }
@@ -163,10 +165,10 @@ resource! {
     Address "address" since 1 CREATE PATCH;
     NodeUuid "node_uuid" since 1 CREATE PATCH;
     Extra "extra" since 1 CREATE PATCH UNSORTABLE;
-    InternalInfo "internal_info" since 18 UNSORTABLE;
+    InternalInfo "internal_info" since 18 UNSORTABLE OPEN;
     LocalLinkConnection "local_link_connection" since 19 CREATE PATCH UNSORTABLE;
     PxeEnabled "pxe_enabled" since 19 CREATE PATCH;
-    PortgroupUuid "portgroup_uuid" since 24 CREATE PATCH;
+    PortgroupUuid "portgroup_uuid" since 24 CREATE PATCH UNSORTABLE;
     PhysicalNetwork "physical_network" since 34 CREATE PATCH;
     IsSmartnic "is_smartnic" since 53 CREATE PATCH;
     Name "name" since 88 CREATE PATCH OPEN_PATCH;
@@ -248,7 +250,7 @@ resource! {
     Extra "extra" since 52 CREATE PATCH UNSORTABLE;
     LastError "last_error" since 52;
     Name "name" since 52 CREATE PATCH;
-    Owner "owner" since 60 CREATE UNKNOWN_BEFORE;
+    Owner "owner" since 60 CREATE UNKNOWN_BEFORE TOO_NEW_TO_CREATE;
     ResourceClass "resource_class" since 52 CREATE;
     State "state" since 52;
     Traits "traits" since 52 CREATE UNSORTABLE;

@@ -10,7 +10,7 @@ use bessemer_model::{
 
 use super::{
     Version,
-    fields::{CREATE, FieldRule, LISTED, OPEN, OPEN_PATCH, PATCH, SHOWN, UNKNOWN_BEFORE, UNSORTABLE},
+    fields::{CREATE, FieldRule, LISTED, OPEN, OPEN_PATCH, PATCH, SHOWN, TOO_NEW_TO_CREATE, UNKNOWN_BEFORE, UNSORTABLE},
     table::{Early, Listed, POWER_TARGETS, QUERIES, ROOT_LINKS, STATE_NAMES, VERBS},
 };
 
@@ -140,7 +140,7 @@ impl Version {
     pub fn check_create<'a, F: FieldTable>(self, keys: impl Iterator<Item = &'a str>) -> Result<(), Fault> {
         let mut late = None;
         for key in keys {
-            match F::named(key).filter(|f| f.rule().is(CREATE) && self.heard_of(*f)) {
+            match F::named(key).filter(|f| f.rule().is(CREATE) && (self.heard_of(*f) || f.rule().is(TOO_NEW_TO_CREATE))) {
                 None => return Err(Fault::invalid(format!("Unexpected field \"{key}\" in the body."))),
                 Some(f) if !self.lets(f) => late = Some(f),
                 Some(_) => {}
@@ -176,10 +176,12 @@ impl Version {
             let r = f.rule();
             !r.is(UNSORTABLE) && (!r.is(SHOWN) || matches!(r.name, "created_at" | "updated_at"))
         };
-        let f = F::named(key)
-            .filter(sortable)
-            .ok_or_else(|| Fault::invalid(format!("The sort_key value \"{key}\" is invalid for sorting.")))?;
-        if self.lets(f) || f.rule().is(UNKNOWN_BEFORE) { Ok(Some(f)) } else { Err(too_new(key)) }
+        let named = F::named(key);
+        if named.is_some_and(|f| !self.lets(f) && !f.rule().is(UNKNOWN_BEFORE)) {
+            return Err(too_new(key));
+        }
+        let field = named.filter(sortable);
+        field.map(Some).ok_or_else(|| Fault::invalid(format!("The sort_key value \"{key}\" is invalid for sorting.")))
     }
 
     /// Refuses query parameters of later versions.

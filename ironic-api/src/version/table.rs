@@ -32,7 +32,7 @@ const fn q(of: Listed, name: &'static str, since: u16) -> QueryRule {
 }
 
 /// Every such parameter (`api.md` sections 3.2, 4 and 7). `description_contains`, `retired` and `project` are not
-/// enforced for nodes, `conductor_groups` not for port groups.
+/// enforced for nodes, `conductor_groups` and `description_contains` not for ports and port groups.
 pub const QUERIES: &[QueryRule] = &[
     q(Listed::Nodes, "provision_state", 9),
     q(Listed::Nodes, "driver", 16),
@@ -49,8 +49,6 @@ pub const QUERIES: &[QueryRule] = &[
     q(Listed::Nodes, "instance_name", 104),
     q(Listed::Ports, "portgroup", 24),
     q(Listed::Ports, "shard", 82),
-    q(Listed::Ports, "description_contains", 97),
-    q(Listed::Ports, "conductor_groups", 99),
     q(Listed::Portgroups, "shard", 106),
     q(Listed::Allocations, "owner", 60),
     q(Listed::Drivers, "type", 30),
