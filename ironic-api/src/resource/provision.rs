@@ -51,8 +51,14 @@ fn check_state(node: &Node, verb: Verb, version: Version) -> Result<(), Fault> {
     if transition::next(state, verb.event()).is_ok() {
         return Ok(());
     }
-    // Somebody is at it: the conductor knows whether that is worth waiting for, and who it is.
-    if node.reservation.is_some() || state.class() == StateClass::Working {
+    // Long work is a conflict whatever else the request says; what is short the conductor waits for.
+    if state.class() == StateClass::Working && state != ProvisionState::Verifying {
+        let holder = node.reservation.as_deref().unwrap_or("a conductor");
+        let since = node.status.provision_updated_at.map(|t| format!(" since {}", t.to_wire())).unwrap_or_default();
+        let text = format!("Node {} is locked by host {holder}: it is {state}{since}. Retry when that has ended.", node.id);
+        return Err(Fault::new(FaultKind::NodeLocked, text));
+    }
+    if node.reservation.is_some() || state == ProvisionState::Verifying {
         return Ok(());
     }
     let text = format!("The action \"{}\" cannot be performed on node {} while it is in state \"{state}\".", verb.as_str(), node.id);
