@@ -94,21 +94,14 @@ impl ConductorApi for LocalConductor {
     }
 
     async fn set_boot_mode(&self, node: NodeId, mode: &str) -> Result<(), Fault> {
-        let node = self.node(node).await?;
-        let Some(mode) = BootMode::parse(mode) else {
+        if BootMode::parse(mode).is_none() {
             return Err(Fault::invalid(format!("boot mode '{mode}' is unknown; use bios or uefi")));
-        };
-        actions::exclusively(&self.0, node.id, "setting the boot mode", async move |core, node| {
-            Ok(core.registry.management(&node)?.set_boot_mode(&DriverCx { node: &node, deadline: DEADLINE }, mode).await?)
-        })
-        .await
+        }
+        self.start(node, "boot_mode.set", json!({ "mode": mode }), |_| Ok(true)).await
     }
 
     async fn set_secure_boot(&self, node: NodeId, on: bool) -> Result<(), Fault> {
-        actions::exclusively(&self.0, node, "setting secure boot", async move |core, node| {
-            Ok(core.registry.management(&node)?.set_secure_boot(&DriverCx { node: &node, deadline: DEADLINE }, on).await?)
-        })
-        .await
+        self.start(node, "secure_boot.set", json!({ "on": on }), |_| Ok(true)).await
     }
 
     async fn inject_nmi(&self, node: NodeId) -> Result<(), Fault> {

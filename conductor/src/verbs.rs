@@ -88,6 +88,9 @@ async fn attempt(core: &Arc<Core>, cx: &RequestCx, node: &Node, r: &ProvisionReq
     let state = node.status.provision_state;
     let on = event_of(r, state);
     let Some(row) = allowed(state, on) else { return Err(refuse(core, node, r.verb)) };
+    if on == Event::Abort && abort_later(core, node).await? {
+        return Ok(());
+    }
     let plan = prepare(core, node, r, on).await?;
     let now = core.now();
     let asked = plan.flow.as_ref().and_then(|f| f.target).filter(|_| !on.keeps_target());
@@ -373,26 +376,21 @@ async fn held_flow(core: &Core, node: &Node) -> Result<Flow, Fault> {
         .ok_or_else(|| Fault::new(FaultKind::InvalidStateRequested, format!("node {} is not held by a step", node.id)))
 }
 
-/// `abort`: a step that must not be interrupted ends first; otherwise the flow ends now and what it left behind is cleaned up.
+/// Whether the node stands at a step that must not be interrupted: then the flow is marked, and ends when that step has ended.
+async fn abort_later(core: &Core, node: &Node) -> Result<bool, Fault> {
+    let Some(flow) = core.store.flow_get(node.id, Lane::Provision).await?.map(|s| s.flow) else { return Ok(false) };
+    let interruptible = flow.current().is_none_or(|s| s.abortable || !s.visible() || flow.phase == Phase::Held);
+    if !interruptible {
+        core.store.flow_set_aborting(node.id, core.now()).await?;
+    }
+    Ok(!interruptible)
+}
+
+/// `abort`: the flow ends now, and what it left behind is cleaned up.
 async fn abort(core: &Core, node: &Node) -> Result<Plan, Fault> {
     let now = core.now();
     let stored = core.store.flow_get(node.id, Lane::Provision).await?;
     if let Some(flow) = stored.map(|s| s.flow) {
-        let interruptible = match flow.current() {
-            Some(s) => s.abortable || !s.visible() || flow.phase == Phase::Held,
-            None => true,
-        };
-        if !interruptible {
-            core.store.flow_set_aborting(node.id, now).await?;
-            return Err(Fault::new(
-                FaultKind::InvalidStateRequested,
-                format!(
-                    "node {} is in step {}, which cannot be interrupted: it will be aborted when the step ends",
-                    node.id,
-                    flow.current().map(bessemer_model::step::Step::label).unwrap_or_default()
-                ),
-            ));
-        }
         let off = flow.noted("ramdisk").is_some();
         let mut steps = Vec::new();
         if off {

@@ -24,6 +24,10 @@ pub const BMC: Peer = Peer { name: "bmc", needs: &["sushy-tools==2.2.0", "virtua
 pub const IRONIC_CLIENT: Peer = Peer { name: "ironicclient", needs: &["python-ironicclient==6.3.0", "setuptools"] };
 /// OpenStack Ironic itself, with the client of agents that its conductor uses.
 pub const IRONIC: Peer = Peer { name: "ironic", needs: &["ironic==39.0.0", "setuptools"] };
+/// OpenStack Nova with its ironic driver, and the SDK through which that driver speaks.
+pub const NOVA: Peer = Peer { name: "nova", needs: &["nova==34.0.0", "openstacksdk==4.22.0", "setuptools<82"] };
+/// OpenStack's SDK alone.
+pub const SDK: Peer = Peer { name: "openstacksdk", needs: &["openstacksdk==4.22.0", "setuptools"] };
 /// Every environment that the demo and the usual tests need.
 pub const USUAL: &[Peer] = &[BMC, IRONIC_CLIENT];
 

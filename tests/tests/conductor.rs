@@ -209,3 +209,33 @@ async fn a_heartbeat_moves_nothing_while_the_node_is_in_maintenance() -> Result<
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_abort_of_a_step_that_must_not_be_interrupted_is_kept_until_its_end() -> Result<()> {
+    let db = Database::new(ENGINES[0]).await?;
+    let w = World::start(db.open().await?).await?;
+    let node = w.node(P::Active).await?;
+    w.verb(node, Verb::Service, Some(vec![step(InterfaceKind::Vendor, "trigger_servicewait")])).await?;
+    assert_eq!(w.settled(node).await?.status.provision_state, P::ServiceWait);
+    w.verb(node, Verb::Abort, None).await?;
+    let now = w.store.node_get(node).await?;
+    assert_eq!(now.status.provision_state, P::ServiceWait, "{:?}", now.status.last_error);
+    assert!(now.flow.is_some_and(|f| f.aborting), "the wish is kept");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_boot_mode_that_the_hardware_cannot_set_is_told_afterwards() -> Result<()> {
+    let db = Database::new(ENGINES[0]).await?;
+    let w = World::start(db.open().await?).await?;
+    let node = w.node(P::Available).await?;
+    w.api().set_boot_mode(node, "uefi").await?;
+    let told = w.settled(node).await?.status.last_error.unwrap_or_default();
+    assert!(told.contains("boot mode") && told.contains("uefi"), "{told}");
+    w.api().set_secure_boot(node, true).await?;
+    let told = w.settled(node).await?.status.last_error.unwrap_or_default();
+    assert!(told.contains("Secure boot"), "{told}");
+    let refused = w.api().set_boot_mode(node, "coreboot").await.unwrap_err();
+    assert_eq!(refused.kind, FaultKind::InvalidParameterValue);
+    Ok(())
+}

@@ -40,7 +40,13 @@ fn cx(node: &Node) -> DriverCx<'_> {
 
 impl LocalConductor {
     /// Persists a hidden step that deals with a device; what the last one left in `last_error` goes.
-    async fn start(&self, id: NodeId, step: &str, request: Json, check: impl Fn(&Node) -> Result<bool, Fault>) -> Result<(), Fault> {
+    pub(crate) async fn start(
+        &self,
+        id: NodeId,
+        step: &str,
+        request: Json,
+        check: impl Fn(&Node) -> Result<bool, Fault>,
+    ) -> Result<(), Fault> {
         let core = &self.0;
         actions::begin(core, id, |node| {
             if !check(node)? {

@@ -1,6 +1,6 @@
-//! Steps that deal with what stands around a machine (console, vendor methods, virtual media) and steps of drivers that take a while.
+//! Steps that deal with what stands around a machine (boot mode, secure boot, console, vendor methods, virtual media) and steps of drivers that take a while.
 
-use bessemer_drivers::iface::{BootDevice, Restart, StepOutcome};
+use bessemer_drivers::iface::{BootDevice, BootMode, Restart, StepOutcome};
 use bessemer_model::{
     Json,
     fault::Fault,
@@ -21,6 +21,32 @@ use crate::{
 
 fn fatal(f: &Fault) -> StepError {
     StepError::fatal(f.detail.clone())
+}
+
+/// `boot_mode.set`.
+pub(crate) async fn boot_mode(t: &mut Task) -> Result<Outcome, StepError> {
+    let name = t.flow.request.get("mode").and_then(Json::as_str).unwrap_or_default().to_owned();
+    let set = async {
+        let mode = BootMode::parse(&name).ok_or_else(|| Fault::invalid(format!("unknown boot mode {name}")))?;
+        Ok::<(), Fault>(t.core.registry.management(&t.node)?.set_boot_mode(&cx(t), mode).await?)
+    };
+    match set.await {
+        Ok(()) => Ok(Outcome::Next),
+        Err(e) => Err(StepError::fatal(format!("The boot mode of node {} could not be set to {name}: {e}", t.node.id))),
+    }
+}
+
+/// `secure_boot.set`.
+pub(crate) async fn secure_boot(t: &mut Task) -> Result<Outcome, StepError> {
+    let on = t.flow.request.get("on").and_then(Json::as_bool).unwrap_or(false);
+    let set = async { Ok::<(), Fault>(t.core.registry.management(&t.node)?.set_secure_boot(&cx(t), on).await?) };
+    match set.await {
+        Ok(()) => Ok(Outcome::Next),
+        Err(e) => {
+            let wanted = if on { "on" } else { "off" };
+            Err(StepError::fatal(format!("Secure boot of node {} could not be switched {wanted}: {e}", t.node.id)))
+        }
+    }
 }
 
 /// `console.set`.

@@ -53,6 +53,8 @@ pub(crate) async fn run(t: &mut Task, step: &Step, entry: &Entry) -> Result<Outc
             "adopt" => misc::adopt(t).await,
             "rescue" | "unrescue" => misc::rescue(t).await,
             "power.set" => misc::power(t).await,
+            "boot_mode.set" => device::boot_mode(t).await,
+            "secure_boot.set" => device::secure_boot(t).await,
             "console.set" => device::console(t).await,
             "console.start" => device::start_console(t).await,
             "vendor.call" => device::vendor(t).await,

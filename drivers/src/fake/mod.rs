@@ -211,7 +211,7 @@ pub const FAKE_DEPLOY: &[StepDecl] = &[StepDecl {
 
 /// Keys of `fake` vendor and deploy, as the contract lists them for the hardware type.
 pub const FAKE_VENDOR_PROPERTIES: &[Property] =
-    &[Property { key: "B1", text: "B1 description. Optional." }, Property { key: "B2", text: "B2 description. Required." }];
+    &[Property { key: "B1", text: "B1 description. Required." }, Property { key: "B2", text: "B2 description. Required." }];
 
 #[async_trait]
 impl Steps for FakeSteps {

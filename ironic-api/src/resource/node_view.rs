@@ -3,7 +3,7 @@
 use bessemer_model::{
     Json, JsonMap,
     clock::Timestamp,
-    flow::{Flow, FlowKind},
+    flow::FlowKind,
     interface::InterfaceKind,
     node::Node,
     secret::{MASK, is_secret_key},
@@ -179,9 +179,16 @@ fn step_json(step: &Step) -> Json {
     Json::Object(m)
 }
 
-/// The step that a flow of this kind stands at, when clients may see it; else an empty object.
+/// The step that a flow of this kind stands at, when clients may see it; else an empty object. One that must not be interrupted says when
+/// an `abort` waits for its end.
 fn current_step(node: &Node, kind: FlowKind) -> Json {
-    node.flow.as_ref().filter(|f| f.kind == kind).and_then(Flow::current).filter(|s| s.visible()).map_or_else(|| json!({}), step_json)
+    let Some(flow) = node.flow.as_ref().filter(|f| f.kind == kind) else { return json!({}) };
+    let Some(step) = flow.current().filter(|s| s.visible()) else { return json!({}) };
+    let mut shown = step_json(step);
+    if flow.aborting && !step.abortable {
+        shown["abort_after"] = true.into();
+    }
+    shown
 }
 
 /// `driver_internal_info`: what is stored, and over it what other rows know (`states.md` appendix B).

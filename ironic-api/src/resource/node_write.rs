@@ -165,8 +165,9 @@ async fn patched(api: &Api, req: &Req, patch: &Patch, reset: bool, node: &Node) 
         node_rules::check_allocated_owner(node, api.store.allocation_get(&a.to_string()).await.ok().as_ref())?;
     }
     let mut doc: JsonMap = node_doc::document(&node.spec);
+    let driver = doc.get("driver").cloned();
     patch.apply(&mut doc)?;
-    if reset {
+    if reset && doc.get("driver") != driver.as_ref() {
         for kind in bessemer_model::interface::InterfaceKind::ALL {
             let key = interface_key(*kind);
             if !patch.touches(&key) {
