@@ -381,7 +381,7 @@ async fn abort_later(core: &Core, node: &Node) -> Result<bool, Fault> {
     let Some(flow) = core.store.flow_get(node.id, Lane::Provision).await?.map(|s| s.flow) else { return Ok(false) };
     let interruptible = flow.current().is_none_or(|s| s.abortable || !s.visible() || flow.phase == Phase::Held);
     if !interruptible {
-        core.store.flow_set_aborting(node.id, core.now()).await?;
+        core.store.flow_set_aborting(node.id).await?;
     }
     Ok(!interruptible)
 }

@@ -25,10 +25,7 @@ statements! {
         "UPDATE flows SET wakes = wakes + 1, wake_at = CASE WHEN wake_at IS NULL OR wake_at > $3 THEN $3 ELSE wake_at END \
          WHERE node = $1 AND lane = $2",
     );
-    ABORT = Sql::same(
-        "UPDATE flows SET aborting = TRUE, wakes = wakes + 1, \
-         wake_at = CASE WHEN wake_at IS NULL OR wake_at > $2 THEN $2 ELSE wake_at END WHERE node = $1 AND lane = 'provision'",
-    );
+    ABORT = Sql::same("UPDATE flows SET aborting = TRUE, wakes = wakes + 1 WHERE node = $1 AND lane = 'provision'");
     LOG = Sql::same("INSERT INTO flow_log (flow, node, at, step, outcome, detail) VALUES ($1, $2, $3, $4, $5, $6)");
     LOG_LIST = Sql::same(
         "SELECT flow, node, at, step, outcome, detail FROM (SELECT seq, flow, node, at, step, outcome, detail FROM flow_log \
@@ -62,12 +59,13 @@ impl Store {
         Ok(self.execute(WAKE, args![node, lane.as_str(), at]).await? == 1)
     }
 
-    /// Asks the runner of the provision flow to end it, and wakes it; false without such a flow.
+    /// Asks the runner of the provision flow to end it once its step has ended; false without such a flow. A flow that waits is not woken:
+    /// its step would take that for what it waits for.
     ///
     /// # Errors
     /// Of the database only.
-    pub async fn flow_set_aborting(&self, node: NodeId, at: Timestamp) -> Result<bool> {
-        Ok(self.execute(ABORT, args![node, at]).await? == 1)
+    pub async fn flow_set_aborting(&self, node: NodeId) -> Result<bool> {
+        Ok(self.execute(ABORT, args![node]).await? == 1)
     }
 
     /// The newest lines of a node's flow log, oldest of them first.

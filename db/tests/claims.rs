@@ -216,7 +216,7 @@ on_both! {
         let id = cleaning(&s, &db).await;
         let c = take(&s, &db, id, "a", a).await.unwrap();
         let stored = s.flow_get(id, Lane::Provision).await.unwrap().unwrap();
-        assert!(s.flow_set_aborting(id, db.clock.now()).await.unwrap());
+        assert!(s.flow_set_aborting(id).await.unwrap());
         let mut f = stored.flow.clone();
         f.wake_at = None;
         let sleep = Commit { flow: FlowWrite::Put { flow: Box::new(f), wakes: stored.wakes }, release: true, ..Commit::default() };

@@ -299,6 +299,7 @@ def provisioning():
     shows(f"node history get {name} {event}", uuid=event, severity="INFO", conductor=str, event_type=str)
     refuses(f"node history get {name} {new()}", says="404")
 
+    shows(f"node show {name} --fields provision_state", provision_state="service wait")
     does(f"node undeploy {name}")
     SERVER.reach(it, "available")
     shows(f"node show {name}", instance_uuid=None, instance_info={})

@@ -218,6 +218,8 @@ async fn an_abort_of_a_step_that_must_not_be_interrupted_is_kept_until_its_end()
     w.verb(node, Verb::Service, Some(vec![step(InterfaceKind::Vendor, "trigger_servicewait")])).await?;
     assert_eq!(w.settled(node).await?.status.provision_state, P::ServiceWait);
     w.verb(node, Verb::Abort, None).await?;
+    // Time enough for a conductor that took it for the end of the wait.
+    tokio::time::sleep(Duration::from_millis(300)).await;
     let now = w.store.node_get(node).await?;
     assert_eq!(now.status.provision_state, P::ServiceWait, "{:?}", now.status.last_error);
     assert!(now.flow.is_some_and(|f| f.aborting), "the wish is kept");
