@@ -220,8 +220,6 @@ pub const OPTIONS: &[Opt] = &[
         "The GRUB that it loads: one that looks for its configuration on removable media.",
     ),
     o("deploy", "power_off_after_deploy_failure", Bool, "true", "Whether a node whose deployment failed is powered off."),
-    o("deploy", "shim_path", Text, "/usr/lib/shim/shimx64.efi.signed", "Signed first-stage loader for booting from virtual media."),
-    o("deploy", "grub_path", Text, "/usr/lib/grub/x86_64-efi-signed/gcdx64.efi.signed", "Signed GRUB for booting from virtual media."),
     o(
         "deploy",
         "external_callback_url",
@@ -452,6 +450,14 @@ mod tests {
     fn values_of_the_wrong_kind_name_the_option() {
         let e = Options::read(None, std::iter::empty(), &["conductor.automated_clean=maybe".into()]).unwrap_err().to_string();
         assert!(e.contains("[conductor] automated_clean") && e.contains("true or false"), "{e}");
+    }
+
+    #[test]
+    fn no_option_stands_twice_in_the_table() {
+        let mut seen = std::collections::HashSet::new();
+        for o in OPTIONS {
+            assert!(seen.insert((o.section, o.key)), "[{}] {}", o.section, o.key);
+        }
     }
 
     #[test]
