@@ -91,7 +91,11 @@ async fn attempt(core: &Arc<Core>, cx: &RequestCx, node: &Node, r: &ProvisionReq
     if on == Event::Abort && abort_later(core, node).await? {
         return Ok(());
     }
-    let plan = prepare(core, node, r, on).await?;
+    let plan = prepare(core, node, r, on).await.map_err(|f| match f.kind {
+        // Others end their cleaning soon, as a rule.
+        FaultKind::ConcurrentActionLimit => Attempt::Wait(f),
+        _ => Attempt::Fault(f),
+    })?;
     let now = core.now();
     let asked = plan.flow.as_ref().and_then(|f| f.target).filter(|_| !on.keeps_target());
     let target = target_after(on, row.to, node.status.target_provision_state, asked);

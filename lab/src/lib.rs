@@ -23,6 +23,7 @@ pub mod daemon;
 pub mod dev;
 pub mod disks;
 pub mod enter;
+pub mod foreign;
 pub mod http;
 pub mod image;
 pub mod imageserver;

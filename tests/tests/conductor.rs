@@ -241,3 +241,18 @@ async fn a_boot_mode_that_the_hardware_cannot_set_is_told_afterwards() -> Result
     assert_eq!(refused.kind, FaultKind::InvalidParameterValue);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cleaning_beyond_the_limit_waits_for_a_place_instead_of_being_refused() -> Result<()> {
+    let db = Database::new(ENGINES[0]).await?;
+    let limited = ConductorConfig { max_concurrent_clean: 1, ..config() };
+    let delays = ["power", "deploy", "boot", "network", "management"].map(|i| (i.to_owned(), 0.3));
+    let hardware = FakeHardware::new(FakeBehaviour { delays: delays.into() });
+    let w = World::start_with(db.open().await?, limited, hardware).await?;
+    let (first, second) = (w.node(P::Active).await?, w.node(P::Active).await?);
+    w.verb(first, Verb::Deleted, None).await?;
+    w.verb(second, Verb::Deleted, None).await?;
+    assert_eq!(w.store.node_get(first).await?.status.provision_state, P::Available, "the second began after it");
+    assert_eq!(w.settled(second).await?.status.provision_state, P::Available);
+    Ok(())
+}

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bessemer_lab::api::Api;
 use bessemer_lab::cli::Baremetal;
 use bessemer_lab::daemon::{Daemon, Settings};
+use bessemer_lab::foreign::Foreign;
 use bessemer_lab::image::{Form, ImageSpec, TestImage};
 use bessemer_lab::imageserver::{Behaviour, ImageServer};
 use bessemer_lab::life::{Driver, Life, Order};
@@ -46,6 +47,12 @@ pub(crate) struct DemoArgs {
     /// Keep the daemon's data in a private PostgreSQL instead of SQLite
     #[arg(long)]
     postgres: bool,
+    /// Leave addresses to a foreign DHCP server on the same network; the daemon only tells boot files
+    #[arg(long)]
+    foreign_dhcp: bool,
+    /// Boot the full ramdisk with its modules and firmware files for real servers
+    #[arg(long)]
+    full: bool,
     /// Let cleaning overwrite whole disks (minutes) instead of what tells their content
     #[arg(long)]
     overwrite: bool,
@@ -95,12 +102,16 @@ fn prepare(args: &DemoArgs) -> Result<()> {
         .context("cannot start cargo")?;
     ensure!(status.success(), "the daemon does not build");
     println!("building the ramdisk …");
-    ramdisk::build(&ramdisk::Options::new(ramdisk::Set::Minimal))?;
+    ramdisk::build(&ramdisk::Options::new(set(args)))?;
     if args.image.is_none() {
         TestImage::build(&image_spec())?;
     }
     println!("ready after {:.0} s", start.elapsed().as_secs_f64());
     Ok(())
+}
+
+fn set(args: &DemoArgs) -> ramdisk::Set {
+    if args.full { ramdisk::Set::Full } else { ramdisk::Set::Minimal }
 }
 
 fn image_spec() -> ImageSpec {
@@ -109,7 +120,7 @@ fn image_spec() -> ImageSpec {
 
 fn inside(lab: &Lab, args: &DemoArgs) -> Result<()> {
     let begin = Instant::now();
-    let files = ramdisk::Options::new(ramdisk::Set::Minimal).out;
+    let files = ramdisk::Options::new(set(args)).out;
     let (kernel, initrd) = (files.join("vmlinuz"), files.join("ramdisk.img"));
     let server = ImageServer::start(&format!("{ADDRESS}:8099"), &lab.log("images.jsonl")?)?;
     let specs: Vec<MachineSpec> = [("bios", Firmware::Bios), ("uefi", Firmware::Uefi)]
@@ -125,8 +136,9 @@ fn inside(lab: &Lab, args: &DemoArgs) -> Result<()> {
         ramdisk: initrd.clone(),
         database: postgres.as_ref().map(Postgres::url),
         overwrite_disks: args.overwrite,
-        ..Settings::default()
+        more: if args.foreign_dhcp { "dhcp_mode = \"proxy\"\n".to_owned() } else { String::new() },
     };
+    let mut foreign = args.foreign_dhcp.then(|| Foreign::start(lab)).transpose()?;
     let config = settings.write(lab)?;
     let (daemon, bench) = std::thread::scope(|scope| {
         let bench = scope.spawn(|| Bench::start(lab, &specs));
@@ -172,6 +184,12 @@ fn inside(lab: &Lab, args: &DemoArgs) -> Result<()> {
     report(&lives, &[("kernel", &kernel), ("ramdisk", &initrd)])?;
     if lives.len() != specs.len() || lives.iter().any(|(_, result)| result.is_err()) {
         bail!("a life failed; the daemon's log ends:\n{}", tool::log_tail(daemon.log(), 30));
+    }
+    if let Some(foreign) = &mut foreign {
+        for ((life, _), spec) in lives.iter().zip(&specs) {
+            foreign.check(daemon.log(), &spec.mac, &life.inventory)?;
+            life.say("host check: addresses by the foreign DHCP server, boot files by the daemon");
+        }
     }
     println!("DEMO OK");
     Ok(())

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use bessemer_lab::{setup, tool};
 
-use crate::{arrows, demo};
+use crate::{arrows, demo, ramdisk};
 
 /// Passed, failed and skipped tests; a step without tests of its own counts as one.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +80,10 @@ pub(crate) fn test(all: bool) -> Result<()> {
     steps.step("one life on two machines", || demo::as_child(&[]));
     if all {
         steps.step("a life by virtual media", || demo::as_child(&["--reuse", "--only", "uefi", "--virtual-media"]));
+        steps.step("the full ramdisk", || ramdisk::build(&ramdisk::Options::new(ramdisk::Set::Full)).map(drop));
+        steps.step("the same with it, beside a foreign DHCP server", || {
+            demo::as_child(&["--reuse", "--by", "api", "--full", "--foreign-dhcp"])
+        });
         steps.step("the same by python-ironicclient", || demo::as_child(&["--reuse", "--by", "ironic-client"]));
         steps
             .step("the same on PostgreSQL, disks overwritten", || demo::as_child(&["--reuse", "--by", "api", "--postgres", "--overwrite"]));
