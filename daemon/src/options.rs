@@ -271,6 +271,13 @@ pub const OPTIONS: &[Opt] = &[
     o("inspector", "add_ports", Text, "pxe", "Cards that get a port: pxe, active, all or disabled."),
     o("auto_discovery", "enabled", Bool, "false", "Whether unknown machines are answered and enrolled."),
     o("auto_discovery", "driver", Text, "redfish", "Hardware type of discovered machines."),
+    o(
+        "fake",
+        "failures",
+        Text,
+        "",
+        "Operations that fail: INTERFACE.OPERATION or INTERFACE.OPERATION:TIMES, by commas (`deploy.deploy:1,power.set`).",
+    ),
     o("fake", "power_delay", Seconds, "0", "Time that an operation of fake power takes."),
     o("fake", "management_delay", Seconds, "0", "Time that an operation of fake management takes."),
     o("fake", "deploy_delay", Seconds, "0.1", "Time that a step of fake deploy takes: long enough for clients to see `deploying`."),

@@ -13,7 +13,7 @@ use axum::serve::ListenerExt;
 use bessemer_conductor::{Conductor, ConductorConfig, Core, boot_source::StoreBootSource, rules::MaskSecrets};
 use bessemer_db::{OpenOptions, SealKey, Store, Synchronous};
 use bessemer_drivers::{
-    fake::{FakeBehaviour, FakeHardware},
+    fake::{FakeBehaviour, FakeHardware, parse_failures},
     fence::EffectFence,
     ipmi::{IpmiConfig, IpmiDriver, IpmiPool, IpmiSettings},
     redfish::{AuthType, PoolConfig, RedfishPool, Verify, iface::RedfishInterfaces},
@@ -67,7 +67,7 @@ pub async fn serve(options: Options) -> Result<()> {
     }
     let http = reqwest_client()?;
     let bmcs = Bmcs::new(&options)?;
-    let core = Core::new(config, store.clone(), bmcs.registry(&options), Arc::new(SystemClock), http.clone());
+    let core = Core::new(config, store.clone(), bmcs.registry(&options)?, Arc::new(SystemClock), http.clone());
     let conductor = Conductor::start(Arc::clone(&core)).await.context("the conductor cannot start")?;
 
     let stop = CancellationToken::new();
@@ -199,12 +199,12 @@ impl Bmcs {
         })
     }
 
-    fn registry(&self, options: &Options) -> Registry {
-        let mut r = Registry::with_fake(&FakeHardware::new(FakeBehaviour { delays: fake_delays(options) }));
+    fn registry(&self, options: &Options) -> Result<Registry> {
+        let mut r = Registry::with_fake(&FakeHardware::new(fake_behaviour(options)?));
         r.set_fence(self.fence.clone());
         bessemer_drivers::ipmi::register(&mut r, &self.ipmi);
         RedfishInterfaces::new(Arc::clone(&self.redfish)).register(&mut r);
-        r
+        Ok(r)
     }
 
     async fn close_idle(self) {
@@ -223,6 +223,11 @@ impl Bmcs {
 /// Bounded: a conductor with 2^16 arcs is beyond reason.
 fn ring_exponent(o: &Options) -> u32 {
     u32::try_from(o.int("DEFAULT", "hash_partition_exponent")).map_or(5, |n| n.min(16))
+}
+
+fn fake_behaviour(options: &Options) -> Result<FakeBehaviour> {
+    let failures = parse_failures(&options.text("fake", "failures")).map_err(|e| anyhow!("[fake] failures: {e}"))?;
+    Ok(FakeBehaviour { delays: fake_delays(options), failures })
 }
 
 fn fake_delays(options: &Options) -> std::collections::HashMap<String, f64> {

@@ -17,7 +17,7 @@ use bessemer_tests::world::{Database, ENGINES, World, config, step};
 use serde_json::json;
 
 fn slow(interface: &str, seconds: f64) -> Arc<FakeHardware> {
-    FakeHardware::new(FakeBehaviour { delays: [(interface.to_owned(), seconds)].into() })
+    FakeHardware::new(FakeBehaviour { delays: [(interface.to_owned(), seconds)].into(), ..FakeBehaviour::default() })
 }
 
 fn named(host: &str) -> ConductorConfig {
@@ -247,7 +247,7 @@ async fn a_cleaning_beyond_the_limit_waits_for_a_place_instead_of_being_refused(
     let db = Database::new(ENGINES[0]).await?;
     let limited = ConductorConfig { max_concurrent_clean: 1, ..config() };
     let delays = ["power", "deploy", "boot", "network", "management"].map(|i| (i.to_owned(), 0.3));
-    let hardware = FakeHardware::new(FakeBehaviour { delays: delays.into() });
+    let hardware = FakeHardware::new(FakeBehaviour { delays: delays.into(), ..FakeBehaviour::default() });
     let w = World::start_with(db.open().await?, limited, hardware).await?;
     let (first, second) = (w.node(P::Active).await?, w.node(P::Active).await?);
     w.verb(first, Verb::Deleted, None).await?;

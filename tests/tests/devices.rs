@@ -165,7 +165,7 @@ async fn vendor_methods_are_answered_now_or_carried_out_later() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_exclusive_method_waits_for_other_work_and_runs_on_when_its_client_leaves() -> Result<()> {
     let db = Database::new(ENGINES[0]).await?;
-    let hardware = FakeHardware::new(FakeBehaviour { delays: [("vendor".to_owned(), 0.3)].into() });
+    let hardware = FakeHardware::new(FakeBehaviour { delays: [("vendor".to_owned(), 0.3)].into(), ..FakeBehaviour::default() });
     let w = World::start_with(db.open().await?, config(), Arc::clone(&hardware)).await?;
     let node = w.node(P::Manageable).await?;
     let (api, cx) = (w.api(), RequestCx::default());

@@ -24,7 +24,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::measure::program;
-use crate::ramdisk;
+use crate::{discovery, ramdisk};
 
 /// What the demo is told.
 #[derive(Debug, Clone, Args)]
@@ -47,6 +47,9 @@ pub(crate) struct DemoArgs {
     /// Keep the daemon's data in a private PostgreSQL instead of SQLite
     #[arg(long)]
     postgres: bool,
+    /// Instead of lives: switch machines on that nobody enrolled, and see them become nodes
+    #[arg(long)]
+    discover: bool,
     /// Leave addresses to a foreign DHCP server on the same network; the daemon only tells boot files
     #[arg(long)]
     foreign_dhcp: bool,
@@ -59,6 +62,9 @@ pub(crate) struct DemoArgs {
     /// Build nothing: take the programs and the ramdisk as they are
     #[arg(long)]
     reuse: bool,
+    /// Build the ramdisk and the image, but not the daemon and the command line
+    #[arg(long, hide = true)]
+    reuse_programs: bool,
     /// Keep disks and logs after the end
     #[arg(long)]
     keep: bool,
@@ -95,12 +101,14 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
 fn prepare(args: &DemoArgs) -> Result<()> {
     let start = Instant::now();
     setup::all()?;
-    println!("building the daemon and the command line …");
-    let status = Command::new("cargo")
-        .args(["build", "--quiet", "--locked", "-p", "bessemer", "-p", "bessemer-cli"])
-        .status()
-        .context("cannot start cargo")?;
-    ensure!(status.success(), "the daemon does not build");
+    if !args.reuse_programs {
+        println!("building the daemon and the command line …");
+        let status = Command::new("cargo")
+            .args(["build", "--quiet", "--locked", "-p", "bessemer", "-p", "bessemer-cli"])
+            .status()
+            .context("cannot start cargo")?;
+        ensure!(status.success(), "the daemon does not build");
+    }
     println!("building the ramdisk …");
     ramdisk::build(&ramdisk::Options::new(set(args)))?;
     if args.image.is_none() {
@@ -136,7 +144,7 @@ fn inside(lab: &Lab, args: &DemoArgs) -> Result<()> {
         ramdisk: initrd.clone(),
         database: postgres.as_ref().map(Postgres::url),
         overwrite_disks: args.overwrite,
-        more: if args.foreign_dhcp { "dhcp_mode = \"proxy\"\n".to_owned() } else { String::new() },
+        more: more_settings(args),
     };
     let mut foreign = args.foreign_dhcp.then(|| Foreign::start(lab)).transpose()?;
     let config = settings.write(lab)?;
@@ -150,6 +158,11 @@ fn inside(lab: &Lab, args: &DemoArgs) -> Result<()> {
     println!("the daemon and {} machines are ready after {:.1} s", specs.len(), begin.elapsed().as_secs_f64());
 
     let api = Api::new(&daemon.url());
+    if args.discover {
+        discovery::check(&bench, &api)?;
+        println!("DEMO OK");
+        return Ok(());
+    }
     let operator = match args.by {
         By::Ours => Operator::Cli(Baremetal::ours(&program("debug", "baremetal"), &daemon.url()), api),
         By::IronicClient => Operator::Cli(Baremetal::ironic_client(&daemon.url()), api),
@@ -193,6 +206,18 @@ fn inside(lab: &Lab, args: &DemoArgs) -> Result<()> {
     }
     println!("DEMO OK");
     Ok(())
+}
+
+/// Lines at the end of the daemon's configuration, whose last section is `pxe`.
+fn more_settings(args: &DemoArgs) -> String {
+    let mut lines = String::new();
+    if args.foreign_dhcp {
+        lines += "dhcp_mode = \"proxy\"\n";
+    }
+    if args.discover {
+        lines += "[auto_discovery]\nenabled = true\n";
+    }
+    lines
 }
 
 /// What a machine is given: the test image in raw form over UEFI, as qcow2 over BIOS, or the

@@ -9,6 +9,7 @@ mod bench_api;
 mod bench_lab;
 mod conformance;
 mod demo;
+mod discovery;
 mod measure;
 mod ramdisk;
 mod suite;

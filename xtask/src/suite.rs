@@ -77,8 +77,9 @@ pub(crate) fn test(all: bool) -> Result<()> {
     // Tests of whole programs start them as an operator does.
     steps.step("programs", || cargo(&["build", "--workspace", "--bins", "--locked", "--quiet"]));
     steps.counted("tests of all crates", || tests(all));
-    steps.step("one life on two machines", || demo::as_child(&[]));
+    steps.step("one life on two machines", || demo::as_child(&["--reuse-programs"]));
     if all {
+        steps.step("unknown machines discovered", || demo::as_child(&["--reuse", "--discover"]));
         steps.step("a life by virtual media", || demo::as_child(&["--reuse", "--only", "uefi", "--virtual-media"]));
         steps.step("the full ramdisk", || ramdisk::build(&ramdisk::Options::new(ramdisk::Set::Full)).map(drop));
         steps.step("the same with it, beside a foreign DHCP server", || {

@@ -15,6 +15,7 @@ use bessemer_model::{
     Json, JsonMap,
     firmware::BiosSetting,
     ids::NodeId,
+    interface::InterfaceKind,
     node::Node,
     state::{PowerChange, PowerState},
     step::{Replay, Step},
@@ -30,6 +31,26 @@ use crate::iface::{
 pub struct FakeBehaviour {
     /// Seconds that an operation of an interface takes (`[fake] <interface>_delay`), by interface name.
     pub delays: HashMap<String, f64>,
+    /// Operations (`deploy.deploy`, `power.set`…) whose first runs fail, and how many of them (`[fake] failures`).
+    pub failures: HashMap<String, u32>,
+}
+
+/// Reads `[fake] failures`: `OPERATION` or `OPERATION:TIMES`, separated by commas; without TIMES every run fails.
+///
+/// # Errors
+/// The word that is neither.
+pub fn parse_failures(text: &str) -> std::result::Result<HashMap<String, u32>, String> {
+    let words = text.split(',').map(str::trim).filter(|w| !w.is_empty());
+    words
+        .map(|word| {
+            let (operation, times) = word.split_once(':').map_or((word, Some(u32::MAX)), |(o, t)| (o, t.parse().ok()));
+            let known = operation.split_once('.').is_some_and(|(i, name)| InterfaceKind::parse(i).is_some() && !name.is_empty());
+            match times.filter(|_| known) {
+                Some(times) => Ok((operation.to_owned(), times)),
+                None => Err(format!("'{word}' is not INTERFACE.OPERATION or INTERFACE.OPERATION:TIMES, for example deploy.deploy:1")),
+            }
+        })
+        .collect()
 }
 
 /// What the fake machines remember, and the faults asked of them.
@@ -46,7 +67,8 @@ impl FakeHardware {
     /// Fake hardware with these delays.
     #[must_use]
     pub fn new(behaviour: FakeBehaviour) -> Arc<Self> {
-        Arc::new(Self { behaviour, ..Self::default() })
+        let faults = Mutex::new(behaviour.failures.clone());
+        Arc::new(Self { behaviour, faults, ..Self::default() })
     }
 
     /// Makes the next `times` runs of an operation (`deploy.deploy`, `power.set`…) fail.
@@ -77,7 +99,7 @@ impl FakeHardware {
         }
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(n) = faults.get_mut(&op).filter(|n| **n > 0) {
-            *n -= 1;
+            *n = if *n == u32::MAX { *n } else { *n - 1 };
             return Err(DriverError::Refused(format!("fake hardware was told to fail {op}")));
         }
         Ok(())
@@ -258,4 +280,29 @@ fn created(target: &JsonMap, args: &JsonMap) -> JsonMap {
         out.insert("logical_disks".to_owned(), disks.into());
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_read_with_and_without_times_and_nonsense_is_named() {
+        let read = parse_failures(" deploy.deploy:2, power.set,").unwrap_or_default();
+        assert_eq!((read.get("deploy.deploy"), read.get("power.set"), read.len()), (Some(&2), Some(&u32::MAX), 2));
+        for bad in ["deploy", "engine.start", "deploy.deploy:often", "deploy."] {
+            assert!(parse_failures(bad).is_err_and(|e| e.contains(bad)), "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_operation_fails_as_often_as_it_was_told_to() {
+        let failures = [("deploy.deploy".to_owned(), 1), ("power.set".to_owned(), u32::MAX)].into();
+        let hardware = FakeHardware::new(FakeBehaviour { failures, ..FakeBehaviour::default() });
+        assert!(hardware.operate("deploy", "deploy").await.is_err());
+        assert!(hardware.operate("deploy", "deploy").await.is_ok());
+        for _ in 0..3 {
+            assert!(hardware.operate("power", "set").await.is_err());
+        }
+    }
 }
