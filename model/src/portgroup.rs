@@ -34,6 +34,37 @@ pub struct Portgroup {
     pub dynamic_portgroup: bool,
 }
 
+impl Portgroup {
+    /// The VIF of the tenant that is attached to it.
+    #[must_use]
+    pub fn vif(&self) -> Option<&str> {
+        self.internal_info.get("tenant_vif_port_id").and_then(crate::Json::as_str)
+    }
+
+    /// A port group with every attribute at its default. Times, `seq` and `revision` are the store's to set.
+    #[must_use]
+    pub fn blank(id: PortgroupId, node: NodeId) -> Self {
+        Self {
+            id,
+            seq: 0,
+            revision: 0,
+            created_at: Timestamp(0),
+            updated_at: None,
+            node,
+            name: None,
+            address: None,
+            extra: JsonMap::new(),
+            internal_info: JsonMap::new(),
+            mode: Some("active-backup".to_owned()),
+            properties: JsonMap::new(),
+            standalone_ports_supported: true,
+            physical_network: None,
+            category: None,
+            dynamic_portgroup: false,
+        }
+    }
+}
+
 /// A port that must not become a member.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
@@ -95,24 +126,7 @@ mod tests {
     use crate::ids::PortId;
 
     fn group(network: Option<&str>) -> Portgroup {
-        Portgroup {
-            id: PortgroupId::random(),
-            seq: 0,
-            revision: 0,
-            created_at: Timestamp(0),
-            updated_at: None,
-            node: NodeId::random(),
-            name: None,
-            address: None,
-            extra: JsonMap::new(),
-            internal_info: JsonMap::new(),
-            mode: Some("active-backup".to_owned()),
-            properties: JsonMap::new(),
-            standalone_ports_supported: true,
-            physical_network: network.map(str::to_owned),
-            category: None,
-            dynamic_portgroup: false,
-        }
+        Portgroup { physical_network: network.map(str::to_owned), ..Portgroup::blank(PortgroupId::random(), NodeId::random()) }
     }
 
     fn port(network: Option<&str>) -> Port {

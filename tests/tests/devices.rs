@@ -11,10 +11,11 @@ use bessemer_drivers::{
 };
 use bessemer_model::{
     fault::FaultKind,
-    ids::{NodeId, PortId},
+    ids::{NodeId, PortId, PortgroupId},
     interface::InterfaceKind,
     node::NodeSpec,
     port::Port,
+    portgroup::Portgroup,
     state::ProvisionState as P,
 };
 use bessemer_rpc::{
@@ -74,6 +75,51 @@ async fn a_vif_takes_a_free_port_that_boots_before_others_and_only_once() -> Res
         api.detach_vif(node, "a").await?;
         assert_eq!(attached(&w, first).await?, None);
         assert_eq!(api.detach_vif(node, "a").await.expect_err("gone").kind, FaultKind::InvalidParameterValue);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vif_takes_a_port_group_with_ports_before_a_port() -> Result<()> {
+    for engine in ENGINES {
+        let db = Database::new(engine).await?;
+        let w = World::start(db.open().await?).await?;
+        let node = w.node_with(P::Available, flat).await?;
+        let group = || async { anyhow::Ok(w.store.portgroup_create(Portgroup::blank(PortgroupId::random(), node)).await?.id) };
+        let of = |id: PortgroupId| {
+            let store = &w.store;
+            async move { anyhow::Ok(store.portgroup_get(&id.to_string()).await?.vif().map(str::to_owned)) }
+        };
+        let (empty, bond, split) = (group().await?, group().await?, group().await?);
+        let alone = port(&w, node, 1, |_| {}).await?;
+        let in_bond = port(&w, node, 2, |p| p.portgroup = Some(bond)).await?;
+        let busy = |p: &mut Port| {
+            p.portgroup = Some(split);
+            p.internal_info.insert("tenant_vif_port_id".into(), json!("x"));
+        };
+        port(&w, node, 3, busy).await?;
+        let in_split = port(&w, node, 4, |p| p.portgroup = Some(split)).await?;
+        let api = w.api();
+        let full = |r: Result<(), _>| r.map_err(|f: bessemer_model::fault::Fault| f.kind);
+        for unusable in [empty, split] {
+            let named = VifRequest { portgroup_uuid: Some(unusable.to_string()), ..vif("a") };
+            assert_eq!(full(api.attach_vif(node, &named).await), Err(FaultKind::InvalidParameterValue));
+        }
+        let member = VifRequest { port_uuid: Some(in_bond.to_string()), ..vif("a") };
+        assert_eq!(full(api.attach_vif(node, &member).await), Err(FaultKind::InvalidParameterValue), "a port of a group");
+
+        api.attach_vif(node, &vif("a")).await?;
+        assert_eq!((of(bond).await?.as_deref(), attached(&w, in_bond).await?), (Some("a"), None));
+        assert_eq!(full(api.attach_vif(node, &vif("a")).await), Err(FaultKind::AlreadyExists));
+        for (name, place) in [("b", alone), ("c", in_split)] {
+            api.attach_vif(node, &vif(name)).await?;
+            assert_eq!(attached(&w, place).await?.as_deref(), Some(name));
+        }
+        assert_eq!(full(api.attach_vif(node, &vif("d")).await), Err(FaultKind::InvalidParameterValue));
+        assert_eq!(api.vifs(node).await?, ["b", "x", "c", "a"], "ports, then groups");
+        api.detach_vif(node, "a").await?;
+        assert_eq!(of(bond).await?, None);
+        assert_eq!(full(api.detach_vif(node, "a").await), Err(FaultKind::InvalidParameterValue));
     }
     Ok(())
 }

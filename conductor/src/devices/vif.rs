@@ -1,18 +1,22 @@
-//! Virtual interfaces (VIFs): which port of a node each one is attached to (`nova-calls.md`, `drivers.md` section 6).
+//! Virtual interfaces (VIFs): which port or port group of a node each one is attached to (`nova-calls.md`, `drivers.md` section 6).
 //!
-//! What is attached is written in the port's `internal_info`. With the network interface `noop` nobody keeps VIFs: attaching and
-//! detaching succeed and change nothing.
+//! What is attached is written in the `internal_info` of the port or the group. With the network interface `noop` nobody keeps VIFs:
+//! attaching and detaching succeed and change nothing. The network service is not told.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use bessemer_db::{DbError, PortFilter, PortPage};
+use bessemer_db::{DbError, PortFilter, PortPage, PortgroupFilter, PortgroupPage};
 use bessemer_model::{
     Json, JsonMap,
     fault::{Fault, FaultKind},
-    ids::NodeId,
+    ids::{NodeId, PortgroupId},
     interface::InterfaceKind,
     node::Node,
     port::Port,
+    portgroup::Portgroup,
 };
 use bessemer_rpc::devices::VifRequest;
 
@@ -25,17 +29,67 @@ const TRIES: u32 = 20;
 
 /// What a VIF can be attached to.
 #[derive(Clone, Debug, PartialEq)]
-struct Place<'a> {
-    port: &'a Port,
+enum Place {
+    Port(Box<Port>),
+    Group(Box<Portgroup>),
+}
+
+impl Place {
+    fn vif(&self) -> Option<&str> {
+        attached(match self {
+            Self::Port(p) => &p.internal_info,
+            Self::Group(g) => &g.internal_info,
+        })
+    }
+
+    fn attach(&mut self, vif: &str) {
+        let info = match self {
+            Self::Port(p) => &mut p.internal_info,
+            Self::Group(g) => &mut g.internal_info,
+        };
+        info.insert(KEY.to_owned(), vif.into());
+    }
+
+    fn detach(&mut self) {
+        let (info, extra) = match self {
+            Self::Port(p) => (&mut p.internal_info, &mut p.extra),
+            Self::Group(g) => (&mut g.internal_info, &mut g.extra),
+        };
+        info.remove(KEY);
+        extra.remove("vif_port_id");
+    }
+
+    /// Writes it, unless somebody else did since it was read.
+    async fn save(self, core: &Core) -> Result<(), DbError> {
+        match self {
+            Self::Port(p) => {
+                let revision = p.revision;
+                core.store.port_update(*p, revision).await.map(drop)
+            }
+            Self::Group(g) => {
+                let revision = g.revision;
+                core.store.portgroup_update(*g, revision).await.map(drop)
+            }
+        }
+    }
 }
 
 fn attached(info: &JsonMap) -> Option<&str> {
     info.get(KEY).and_then(Json::as_str).filter(|v| !v.is_empty())
 }
 
-async fn ports(core: &Core, node: NodeId) -> Result<Vec<Port>, Fault> {
-    let filter = PortFilter { node: Some(node), ..PortFilter::default() };
-    Ok(core.store.port_list(&filter, &PortPage::all()).await?)
+/// The ports and the port groups of a node, in the order of their creation.
+async fn cards(core: &Core, node: NodeId) -> Result<(Vec<Port>, Vec<Portgroup>), Fault> {
+    let ports = PortFilter { node: Some(node), ..PortFilter::default() };
+    let groups = PortgroupFilter { node: Some(node), ..PortgroupFilter::default() };
+    Ok((core.store.port_list(&ports, &PortPage::all()).await?, core.store.portgroup_list(&groups, &PortgroupPage::all()).await?))
+}
+
+/// The same as places, ports first.
+async fn places(core: &Core, node: NodeId) -> Result<impl Iterator<Item = Place>, Fault> {
+    let (ports, groups) = cards(core, node).await?;
+    let ports = ports.into_iter().map(|p| Place::Port(Box::new(p)));
+    Ok(ports.chain(groups.into_iter().map(|g| Place::Group(Box::new(g)))))
 }
 
 fn network(node: &Node) -> &str {
@@ -46,7 +100,7 @@ pub(super) async fn list(core: &Core, node: &Node) -> Result<Vec<String>, Fault>
     if network(node) == "noop" {
         return Ok(vec![]);
     }
-    Ok(ports(core, node.id).await?.iter().filter_map(|p| attached(&p.internal_info)).map(str::to_owned).collect())
+    Ok(places(core, node.id).await?.filter_map(|p| p.vif().map(str::to_owned)).collect())
 }
 
 pub(super) async fn attach(core: &Arc<Core>, node: &Node, vif: &VifRequest) -> Result<(), Fault> {
@@ -54,17 +108,16 @@ pub(super) async fn attach(core: &Arc<Core>, node: &Node, vif: &VifRequest) -> R
         "noop" => Ok(()),
         "flat" | "neutron" => {
             for _ in 0..TRIES {
-                let ports = ports(core, node.id).await?;
-                let mut port = choose(node, &ports, vif, &BTreeSet::new())?.port.clone();
-                port.internal_info.insert(KEY.to_owned(), vif.id.clone().into());
-                let revision = port.revision;
-                match core.store.port_update(port, revision).await {
-                    // The port was patched meanwhile: choose again.
+                let (ports, groups) = cards(core, node.id).await?;
+                let mut place = choose(node, &ports, &groups, vif, &BTreeSet::new())?;
+                place.attach(&vif.id);
+                match place.save(core).await {
+                    // It was patched meanwhile: choose again.
                     Err(DbError::RevisionLost { .. } | DbError::NotFound { .. }) => {}
-                    other => return Ok(other.map(drop)?),
+                    other => return Ok(other?),
                 }
             }
-            Err(Fault::new(FaultKind::NodeLocked, format!("The ports of node {} are being changed by others; try again.", node.id)))
+            Err(contended(node.id))
         }
         other => Err(Fault::not_built(format!("the network interface '{other}'"))),
     }
@@ -96,15 +149,13 @@ async fn clear(core: &Core, node: NodeId, which: impl Fn(&str) -> bool) -> Resul
     let mut cleared = 0;
     for _ in 0..TRIES {
         let mut lost = false;
-        for mut port in ports(core, node).await? {
-            if !attached(&port.internal_info).is_some_and(&which) {
+        for mut place in places(core, node).await? {
+            if !place.vif().is_some_and(&which) {
                 continue;
             }
-            port.internal_info.remove(KEY);
-            port.extra.remove("vif_port_id");
-            let revision = port.revision;
-            match core.store.port_update(port, revision).await {
-                Ok(_) => cleared += 1,
+            place.detach();
+            match place.save(core).await {
+                Ok(()) => cleared += 1,
                 Err(DbError::RevisionLost { .. }) => lost = true,
                 Err(DbError::NotFound { .. }) => {}
                 Err(e) => return Err(e.into()),
@@ -114,7 +165,11 @@ async fn clear(core: &Core, node: NodeId, which: impl Fn(&str) -> bool) -> Resul
             return Ok(cleared);
         }
     }
-    Err(Fault::new(FaultKind::NodeLocked, format!("The ports of node {node} are being changed by others; try again.")))
+    Err(contended(node))
+}
+
+fn contended(node: NodeId) -> Fault {
+    Fault::new(FaultKind::NodeLocked, format!("The ports of node {node} are being changed by others; try again."))
 }
 
 /// Whether the port tells enough of how it is cabled for this network interface.
@@ -131,36 +186,66 @@ fn usable(node: &Node, port: &Port) -> bool {
     port.is_smartnic.unwrap_or_default() == of_smart_nic
 }
 
-/// The free port for a VIF. Those on a physical network of the VIF come first, then those with PXE; else the order of creation.
-/// `physical_networks` are those that the VIF can be on; empty = any.
+/// Whether another VIF is there.
 ///
 /// # Errors
-/// `AlreadyExists` when the VIF is attached to the node already; `InvalidParameterValue` without a free port.
-fn choose<'a>(node: &Node, ports: &'a [Port], vif: &VifRequest, physical_networks: &BTreeSet<String>) -> Result<Place<'a>, Fault> {
-    let mut free = Vec::new();
-    for port in ports {
-        let asked = vif.port_uuid.as_ref().is_none_or(|u| u.eq_ignore_ascii_case(&port.id.to_string()));
-        if !asked || !usable(node, port) {
+/// `AlreadyExists` when it is this one.
+fn taken(info: &JsonMap, vif: &str, what: &str, id: &str) -> Result<bool, Fault> {
+    match attached(info) {
+        Some(v) if v == vif => {
+            let text = format!("Unable to attach VIF because VIF {v} is already attached to Ironic {what} {id}");
+            Err(Fault::new(FaultKind::AlreadyExists, text))
+        }
+        other => Ok(other.is_some()),
+    }
+}
+
+/// The free place for a VIF. Those on a physical network of the VIF come first, then groups, then ports with PXE; else the order of
+/// creation. A group is a place while it has a usable port and none of its ports has a VIF of its own; in a group whose ports are used one
+/// by one, the others of them are places. `physical_networks` are those that the VIF can be on; empty = any.
+///
+/// # Errors
+/// `AlreadyExists` when the VIF is attached to the node already; `InvalidParameterValue` without a free place.
+fn choose(
+    node: &Node,
+    ports: &[Port],
+    groups: &[Portgroup],
+    vif: &VifRequest,
+    physical_networks: &BTreeSet<String>,
+) -> Result<Place, Fault> {
+    let is = |asked: &Option<String>, id: String| asked.as_ref().is_none_or(|u| u.eq_ignore_ascii_case(&id));
+    let wants_group = vif.port_uuid.is_none() && vif.portgroup_uuid.is_some();
+    let mut free: Vec<&Port> = Vec::new();
+    let mut members: BTreeMap<PortgroupId, Vec<&Port>> = BTreeMap::new();
+    let mut split = BTreeSet::new();
+    for port in ports.iter().filter(|p| is(&vif.port_uuid, p.id.to_string()) && usable(node, p)) {
+        if taken(&port.internal_info, &vif.id, "Port", &port.id.to_string())? {
+            split.extend(port.portgroup);
             continue;
         }
-        match attached(&port.internal_info) {
-            Some(v) if v == vif.id => {
-                let text = format!("Unable to attach VIF because VIF {v} is already attached to Ironic Port {}", port.id);
-                return Err(Fault::new(FaultKind::AlreadyExists, text));
-            }
-            Some(_) => continue,
-            None => {}
-        }
         let allowed = physical_networks.is_empty() || port.physical_network.as_ref().is_none_or(|n| physical_networks.contains(n));
-        let only_group = vif.port_uuid.is_none() && vif.portgroup_uuid.is_some();
-        if allowed && !only_group && port.portgroup.is_none() {
-            free.push(Place { port });
+        match port.portgroup {
+            Some(g) if allowed => members.entry(g).or_default().push(port),
+            None if allowed && !wants_group => free.push(port),
+            _ => {}
         }
     }
-    let rank = |p: &Place<'_>| (p.port.physical_network.as_ref().is_some_and(|n| physical_networks.contains(n)), p.port.pxe_enabled);
+    let mut free_groups: Vec<&Portgroup> = Vec::new();
+    for group in groups.iter().filter(|g| vif.port_uuid.is_none() && is(&vif.portgroup_uuid, g.id.to_string())) {
+        if taken(&group.internal_info, &vif.id, "Portgroup", &group.id.to_string())? {
+            continue;
+        }
+        let its_ports = members.remove(&group.id).unwrap_or_default();
+        if !split.contains(&group.id) {
+            free_groups.extend((!its_ports.is_empty()).then_some(group));
+        } else if !wants_group {
+            free.extend(its_ports);
+        }
+    }
+    let near = |network: &Option<String>| network.as_ref().is_some_and(|n| physical_networks.contains(n));
+    let groups = free_groups.into_iter().map(|g| ((near(&g.physical_network), true, true), Place::Group(Box::new(g.clone()))));
+    let ports = free.into_iter().map(|p| ((near(&p.physical_network), false, p.pxe_enabled), Place::Port(Box::new(p.clone()))));
     // The first of equals: `max_by_key` would give the last.
-    free.into_iter()
-        .rev()
-        .max_by_key(rank)
-        .ok_or_else(|| Fault::invalid(format!("Unable to attach VIF {}, not enough free physical ports.", vif.id)))
+    let best = groups.chain(ports).collect::<Vec<_>>().into_iter().rev().max_by_key(|(rank, _)| *rank);
+    best.map(|(_, place)| place).ok_or_else(|| Fault::invalid(format!("Unable to attach VIF {}, not enough free physical ports.", vif.id)))
 }
