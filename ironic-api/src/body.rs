@@ -39,13 +39,14 @@ impl Body {
         }
     }
 
-    /// Named arguments. A body that is absent or not JSON has none; the caller then misses what it needs.
+    /// Named arguments. A body that is absent, null or not JSON has none; the caller then misses what it needs.
     pub fn args(&self) -> Result<Args, Fault> {
         if !self.readable() {
             return Ok(Args::default());
         }
         match serde_json::from_slice(&self.bytes) {
             Ok(Json::Object(m)) => Ok(Args(m)),
+            Ok(Json::Null) => Ok(Args::default()),
             Ok(_) => Err(Fault::invalid("The body must be a JSON object.")),
             Err(_) => Ok(Args::default()),
         }

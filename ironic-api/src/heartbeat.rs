@@ -1,4 +1,5 @@
-//! `POST /v1/heartbeat/{ident}`: a ramdisk says that it lives (`api.md` section 15).
+//! `POST /v1/heartbeat/{ident}`: a ramdisk says that it lives (`api.md` section 15). Without `{ident}`, `node_ident` in the body names the
+//! node; such a request needs a token.
 
 use bessemer_model::{
     fault::{Fault, FaultKind},
@@ -19,7 +20,15 @@ pub(crate) async fn heartbeat(api: &Api, req: &Req) -> Result<Reply, Fault> {
     check_enabled(api)?;
     req.query.only(&[])?;
     let args = req.body.args()?;
-    args.only(&["callback_url", "agent_version", "agent_token", "agent_verify_ca", "agent_status", "agent_status_message"])?;
+    let mut names = vec!["callback_url", "agent_version", "agent_token", "agent_verify_ca", "agent_status", "agent_status_message"];
+    let ident = match req.params.first() {
+        Some(ident) => ident.as_str(),
+        None => {
+            names.push("node_ident");
+            args.required_text("node_ident")?
+        }
+    };
+    args.only(&names)?;
     let callback_url = args.required_text("callback_url")?.to_owned();
     let v = req.version;
     for (name, since) in [
@@ -37,7 +46,7 @@ pub(crate) async fn heartbeat(api: &Api, req: &Req) -> Result<Reply, Fault> {
     if !matches!(status, None | Some("start" | "end" | "error")) {
         return Err(Fault::invalid("\"agent_status\" must be start, end or error."));
     }
-    let node = api.node_of_path(req).await?;
+    let node = api.node(req, ident).await?;
     let usable = Url::parse(&callback_url).is_ok_and(|u| matches!(u.scheme(), "http" | "https") && u.has_host());
     if !usable || callback_url.len() > 2048 {
         return Err(Fault::invalid("\"callback_url\" must be an http or https address."));

@@ -176,6 +176,8 @@ pub(crate) struct Entry {
     method: &'static str,
     since: u16,
     below: Below,
+    /// Older clients learn that they are too old only if they may do it at all.
+    late: bool,
     pub op: Op,
 }
 
@@ -185,10 +187,32 @@ impl Entry {
         self.below = below;
         self
     }
+
+    const fn to_those_allowed(mut self) -> Self {
+        self.late = true;
+        self
+    }
+
+    /// What an older client gets; `None` in a microversion that has it.
+    fn refusal(&self, version: Version) -> Option<Lost> {
+        if version.knows_route(self.since) {
+            return None;
+        }
+        Some(match self.below {
+            Below::NotFound => Lost::Fault(FaultKind::NotFound),
+            Below::NotFoundSince(there) if version.knows_route(there) => Lost::Fault(FaultKind::NotFound),
+            Below::Unrouted | Below::NotFoundSince(_) => Lost::Refused(Refusal::Unrouted),
+            Below::Hidden => Lost::Refused(Refusal::Hidden),
+            Below::NotAcceptable => Lost::Fault(FaultKind::NotAcceptable),
+            Below::MethodNotAllowed => Lost::Fault(FaultKind::MethodNotAllowed),
+            Below::HiddenMethod => Lost::Refused(Refusal::HiddenMethod),
+            Below::NoMethod(allow) => Lost::Refused(Refusal::Method(allow)),
+        })
+    }
 }
 
 const fn on(method: &'static str, op: Op) -> Entry {
-    Entry { method, since: 1, below: Below::NotFound, op }
+    Entry { method, since: 1, below: Below::NotFound, late: false, op }
 }
 const fn get(op: Op) -> Entry {
     on("GET", op)
@@ -218,6 +242,18 @@ pub(crate) struct Place {
     entries: &'static [Entry],
 }
 
+impl Place {
+    /// Whether it does not exist in this microversion, whatever the method.
+    fn is_hidden(&self, version: Version) -> bool {
+        let unrouted = |e: &Entry| match e.below {
+            Below::Unrouted => !version.knows_route(e.since),
+            Below::NotFoundSince(there) => !version.knows_route(there),
+            _ => false,
+        };
+        !self.entries.is_empty() && self.entries.iter().all(unrouted)
+    }
+}
+
 const fn at(path: &'static str, allow: &'static str, entries: &'static [Entry]) -> Place {
     Place { path, allow, exact: false, entries }
 }
@@ -239,15 +275,15 @@ const PLACES: &[Place] = &[
     exactly("nodes/detail", ALL, &[get(Op::NodeDetail)]),
     at("nodes/validate", ALL, &[get(Op::NodeValidateByQuery)]),
     at("nodes/{}", ALL, &[get(Op::NodeShow), patch(Op::NodePatch), delete(Op::NodeDelete), post(Op::IdentUnexpected)]),
-    at("nodes/{}/validate", ALL, &[get(Op::NodeValidate)]),
+    at("nodes/{}/validate", ALL, &[get(Op::NodeValidate), delete(Op::Nothing), post(Op::IdentUnexpected), patch(Op::IdentUnexpected)]),
     at("nodes/{}/maintenance", "DELETE, PUT", &[put(Op::MaintenanceSet), delete(Op::MaintenanceClear)]),
     at("nodes/{}/states", G, &[get(Op::States)]),
     at("nodes/{}/states/power", G, &[put(Op::PowerSet)]),
     at("nodes/{}/states/provision", G, &[put(Op::ProvisionSet)]),
-    at("nodes/{}/states/raid", G, &[put(Op::RaidSet).since(12, NotAcceptable)]),
+    at("nodes/{}/states/raid", G, &[put(Op::RaidSet).since(12, NotAcceptable).to_those_allowed()]),
     at("nodes/{}/states/console", "GET, PUT", &[get(Op::ConsoleShow), put(Op::ConsoleSet)]),
-    at("nodes/{}/states/boot_mode", G, &[put(Op::BootModeSet).since(76, NotFound)]),
-    at("nodes/{}/states/secure_boot", G, &[put(Op::SecureBootSet).since(76, NotFound)]),
+    at("nodes/{}/states/boot_mode", G, &[put(Op::BootModeSet).since(76, NotFound).to_those_allowed()]),
+    at("nodes/{}/states/secure_boot", G, &[put(Op::SecureBootSet).since(76, NotFound).to_those_allowed()]),
     // Older clients name the node last.
     at("nodes/states/{}", G, &[get(Op::States)]),
     at("nodes/states/console/{}", "GET, PUT", &[get(Op::ConsoleShow), put(Op::ConsoleSet)]),
@@ -268,11 +304,11 @@ const PLACES: &[Place] = &[
     at("nodes/{}/traits", GDP, &[
         get(Op::TraitList).since(37, NotAcceptable),
         put(Op::TraitsSet).since(37, NoMethod(ALL)),
-        delete(Op::TraitsClear).since(37, NoMethod(ALL)),
+        delete(Op::TraitsClear).since(37, NotFound),
     ]),
     at("nodes/{}/traits/{}", GDP, &[
         put(Op::TraitAdd).since(37, NoMethod(ALL)),
-        delete(Op::TraitRemove).since(37, NoMethod(ALL)),
+        delete(Op::TraitRemove).since(37, NotFound),
     ]),
     at("nodes/{}/vifs", "DELETE, GET, POST", &[
         get(Op::Vifs).since(28, Unrouted),
@@ -390,7 +426,7 @@ const PLACES: &[Place] = &[
     at("drivers/{}", G, &[get(Op::DriverShow)]),
     at("drivers/{}/properties", G, &[get(Op::DriverProperties)]),
     at("drivers/{}/raid", "", &[]),
-    at("drivers/{}/raid/logical_disk_properties", "", &[get(Op::DriverRaid).since(12, NotAcceptable)]),
+    at("drivers/{}/raid/logical_disk_properties", "", &[get(Op::DriverRaid).since(12, NotAcceptable).to_those_allowed()]),
     at("drivers/{}/vendor_passthru/methods", "", &[get(Op::DriverMethods), any(Op::DriverVendorCall)]),
     at("drivers/{}/vendor_passthru", "", &[any(Op::DriverVendorCall)]),
     at("drivers/{}/vendor_passthru/{}", "", &[any(Op::DriverVendorCall)]),
@@ -421,8 +457,8 @@ const PLACES: &[Place] = &[
         post(Op::IdentUnexpected).since(32, Unrouted),
     ]),
 
-    at("conductors", G, &[get(Op::ConductorList).since(49, NotFound)]),
-    at("conductors/{}", G, &[get(Op::ConductorShow).since(49, NotFound)]),
+    at("conductors", G, &[get(Op::ConductorList).since(49, NotFound).to_those_allowed()]),
+    at("conductors/{}", G, &[get(Op::ConductorShow).since(49, NotFound).to_those_allowed()]),
 
     at("allocations", ALL, &[
         get(Op::AllocationList).since(52, NotFound),
@@ -487,7 +523,7 @@ const PLACES: &[Place] = &[
     at("events", "POST", &[post(Op::Events).since(54, NotFound)]),
 
     at("lookup", G, &[get(Op::Lookup).since(22, NotFound)]),
-    at("heartbeat", "POST", &[post(Op::IdentMissing)]),
+    at("heartbeat", "POST", &[post(Op::Heartbeat).since(22, NotFound)]),
     at("heartbeat/{}", "POST", &[post(Op::Heartbeat).since(22, NotFound)]),
     at("continue_inspection", "POST", &[post(Op::ContinueInspection)]),
 ];
@@ -549,6 +585,10 @@ pub(crate) fn find(method: &str, segments: &[String], slash: bool, version: Vers
     if !is_ident_looked_at_later(segments) {
         return Err(Lost::Refused(Refusal::Ident));
     }
+    let hidden = |n: usize| segments.get(..n).and_then(place_of).is_some_and(|(_, place)| place.is_hidden(version));
+    if (1..=segments.len()).any(hidden) {
+        return Err(Lost::Refused(Refusal::Unrouted));
+    }
     let takes = |place: &'static Place| place.entries.iter().find(|e| e.method == method || e.method == "*");
     // To methods other than its own, `detail` is the name of one like any other.
     let chosen = places_of(segments).find(|(_, place)| !place.exact || takes(place).is_some());
@@ -557,6 +597,8 @@ pub(crate) fn find(method: &str, segments: &[String], slash: bool, version: Vers
         let above = (1..segments.len()).rev().find_map(|n| place_of(segments.get(..n)?));
         return Err(match above {
             Some((_, place)) if takes(place).is_none() => Lost::Refused(Refusal::Method(place.allow)),
+            // Deleting what a node does not have.
+            Some((_, place)) if method == "DELETE" && place.path == "nodes/{}" => Lost::Fault(FaultKind::NotFound),
             Some(_) => Lost::Fault(FaultKind::InvalidParameterValue),
             None => Lost::Refused(Refusal::Unrouted),
         });
@@ -565,20 +607,17 @@ pub(crate) fn find(method: &str, segments: &[String], slash: bool, version: Vers
     if place.exact && slash {
         return Err(Lost::Fault(FaultKind::NotFound));
     }
-    if !version.knows_route(entry.since) {
-        return Err(match entry.below {
-            Below::NotFound => Lost::Fault(FaultKind::NotFound),
-            Below::NotFoundSince(there) if version.knows_route(there) => Lost::Fault(FaultKind::NotFound),
-            Below::Unrouted | Below::NotFoundSince(_) => Lost::Refused(Refusal::Unrouted),
-            Below::Hidden => Lost::Refused(Refusal::Hidden),
-            Below::NotAcceptable => Lost::Fault(FaultKind::NotAcceptable),
-            Below::MethodNotAllowed => Lost::Fault(FaultKind::MethodNotAllowed),
-            Below::HiddenMethod => Lost::Refused(Refusal::HiddenMethod),
-            Below::NoMethod(allow) => Lost::Refused(Refusal::Method(allow)),
-        });
+    if let Some(lost) = entry.refusal(version).filter(|_| !entry.late) {
+        return Err(lost);
     }
     let params = pattern.iter().zip(segments).filter(|(p, _)| **p == "{}").map(|(_, s)| s.clone()).collect();
     Ok((entry.op, params))
+}
+
+/// Why this microversion does not have what the caller may do; asked after the policies.
+pub(crate) fn too_old(op: Op, version: Version) -> Option<Lost> {
+    let late = |e: &&Entry| e.late && e.op == op;
+    PLACES.iter().flat_map(|p| p.entries).find(late).and_then(|e| e.refusal(version))
 }
 
 /// A method of a path, for describing the API.
@@ -633,8 +672,45 @@ mod tests {
     }
 
     #[test]
+    fn deleting_what_a_node_does_not_have_is_not_found() {
+        let lost = |method, p: &str, minor: &str| {
+            let version = Version::all().find(|v| v.to_string() == minor).expect("a version");
+            find(method, &path(&format!("nodes/one/{p}")), false, version).map(|(op, _)| op)
+        };
+        for (p, minor) in [("traits", "1.36"), ("traits/A", "1.1"), ("nothing", "1.115"), ("nothing/more", "1.115")] {
+            let got = lost("DELETE", p, minor);
+            assert!(matches!(got, Err(Lost::Fault(FaultKind::NotFound))), "{p} in {minor}: {got:?}");
+        }
+        assert!(matches!(lost("PUT", "traits", "1.36"), Err(Lost::Refused(Refusal::Method(ALL)))));
+        assert!(matches!(lost("DELETE", "validate", "1.115"), Ok(Op::Nothing)));
+        assert!(matches!(lost("DELETE", "traits", "1.37"), Ok(Op::TraitsClear)));
+    }
+
+    #[test]
+    fn what_a_microversion_does_not_have_below_a_node_takes_no_method_at_all() {
+        let lost = |method, p: &str, minor: &str| {
+            let version = Version::all().find(|v| v.to_string() == minor).expect("a version");
+            find(method, &path(&format!("nodes/one/{p}")), false, version).map(|(op, _)| op)
+        };
+        let places =
+            [("vifs", "1.27"), ("bios", "1.39"), ("allocation", "1.51"), ("history", "1.77"), ("firmware/x", "1.85"), ("vmedia", "1.88")];
+        for (p, minor) in places {
+            for method in ["GET", "PUT", "PATCH", "DELETE", "POST"] {
+                let got = lost(method, p, minor);
+                assert!(matches!(got, Err(Lost::Refused(Refusal::Unrouted))), "{method} {p} in {minor}: {got:?}");
+            }
+            assert!(matches!(lost("PUT", &format!("{p}/a/b"), minor), Err(Lost::Refused(Refusal::Unrouted))), "{p} in {minor}");
+        }
+        assert!(matches!(lost("PUT", "vmedia", "1.89"), Err(Lost::Refused(Refusal::Method(_)))));
+        assert!(matches!(lost("GET", "vmedia", "1.92"), Err(Lost::Fault(FaultKind::NotFound))));
+    }
+
+    #[test]
     fn every_route_of_the_oldest_and_newest_microversion_is_known() {
-        let line = |p: &Place, e: &Entry| format!("{} /v1/{} since 1.{} else {:?} -> {:?}", e.method, p.path, e.since, e.below, e.op);
+        let line = |p: &Place, e: &Entry| {
+            let late = if e.late { " to those allowed" } else { "" };
+            format!("{} /v1/{} since 1.{} else {:?}{late} -> {:?}", e.method, p.path, e.since, e.below, e.op)
+        };
         let lines: Vec<_> = PLACES.iter().flat_map(|p| p.entries.iter().map(move |e| line(p, e))).collect();
         insta::assert_snapshot!(lines.join("\n"));
     }

@@ -176,15 +176,21 @@ async fn answer(api: &Api, parts: Parts, body: AxumBody, request_id: &str, who: 
     let cx = RequestCx { request_id: request_id.to_owned(), user: caller.user_id.clone(), project: caller.project_id.clone() };
     let rights = api.config.policies.of(caller, api.config.auth.has_policies());
     let method = parts.method.as_str().to_owned();
-    let req = Req { method, version, params, query, body, base, cx, suffix_cut, rights, narrow: Narrow::default() };
-    finish(permitted(api, req, op).await, version, request_id)
+    let mut req = Req { method, version, params, query, body, base, cx, suffix_cut, rights, narrow: Narrow::default() };
+    if let Err(f) = policy::enforce(api, &mut req, op).await {
+        return finish(Err(f), version, request_id);
+    }
+    match route::too_old(op, version) {
+        Some(Lost::Refused(r)) => refusal_response(&r),
+        Some(Lost::Fault(kind)) => finish(Err(lost(kind, parts.uri.path())), version, request_id),
+        None => finish(handled(api, &req, op).await, version, request_id),
+    }
 }
 
 /// The handler's answer, if the caller may have it.
-async fn permitted(api: &Api, mut req: Req, op: Op) -> Result<Reply, Fault> {
-    policy::enforce(api, &mut req, op).await?;
-    let reply = dispatch(api, &req, op).await?;
-    policy::handled(&req, op)?;
+async fn handled(api: &Api, req: &Req, op: Op) -> Result<Reply, Fault> {
+    let reply = dispatch(api, req, op).await?;
+    policy::handled(req, op)?;
     Ok(reply)
 }
 

@@ -32,7 +32,10 @@ impl Server {
 
     async fn send(&self, headers: &[(&str, &str)], line: &str, body: Option<&Value>) -> Response<Value> {
         let (method, path) = line.split_once(' ').expect("METHOD PATH");
-        let mut b = Request::builder().method(method).uri(path).header("x-openstack-ironic-api-version", "latest");
+        let mut b = Request::builder().method(method).uri(path);
+        if headers.iter().all(|(k, _)| *k != "x-openstack-ironic-api-version") {
+            b = b.header("x-openstack-ironic-api-version", "latest");
+        }
         for (k, v) in headers {
             b = b.header(*k, *v);
         }
@@ -197,6 +200,62 @@ async fn so_they_do_about_volumes_allocations_runbooks_and_the_rest() {
     }
     let wrong = replay(&s, include_str!("recordings/roles-resources.json"), &seeded).await;
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn the_allocation_of_a_node_that_does_not_exist_is_a_bad_request_to_every_caller() {
+    let s = Server::new(Policies::default(), Duration::from_secs(60)).await;
+    let mine = s.node("mine", Some("owner"), None).await;
+    let ask = |who: &'static str, node: String| {
+        let s = &s;
+        async move { s.call(who, &format!("GET /v1/nodes/{node}/allocation"), None).await.0 }
+    };
+    for (who, of_mine) in
+        [("system_reader", StatusCode::NOT_FOUND), ("owner_reader", StatusCode::NOT_FOUND), ("other_admin", StatusCode::NOT_FOUND)]
+    {
+        assert_eq!(ask(who, "nope".to_owned()).await, StatusCode::BAD_REQUEST, "{who}");
+        assert_eq!(ask(who, mine.clone()).await, of_mine, "{who}");
+    }
+}
+
+#[tokio::test]
+async fn who_may_not_do_it_is_not_told_that_the_microversion_is_too_old() {
+    let s = Server::new(Policies::default(), Duration::from_secs(60)).await;
+    let node = s.node("mine", None, None).await;
+    let target = json!({"target": "uefi"});
+    let boot_mode = format!("PUT /v1/nodes/{node}/states/boot_mode");
+    for (who, line, version, status) in [
+        ("system_reader", boot_mode.as_str(), "1.75", StatusCode::FORBIDDEN),
+        ("other_admin", &boot_mode, "1.75", StatusCode::NOT_FOUND),
+        ("system_admin", &boot_mode, "1.75", StatusCode::NOT_FOUND),
+        ("owner_reader", "GET /v1/conductors", "1.48", StatusCode::FORBIDDEN),
+        ("system_reader", "GET /v1/conductors", "1.48", StatusCode::NOT_FOUND),
+        ("system_reader", "GET /v1/conductors", "1.49", StatusCode::OK),
+    ] {
+        let body = line.starts_with("PUT").then_some(&target);
+        let headers = [("x-auth-token", who), ("x-openstack-ironic-api-version", version)];
+        let got = s.send(&headers, line, body).await;
+        assert_eq!(got.status(), status, "{who} {line} {version}: {}", got.body());
+    }
+}
+
+#[tokio::test]
+async fn a_heartbeat_may_name_its_node_in_the_body() {
+    let s = Server::new(Policies::default(), Duration::from_secs(60)).await;
+    let node = s.node("mine", None, None).await;
+    for (body, status, says) in [
+        (json!({"callback_url": "http://192.0.2.1/"}), StatusCode::BAD_REQUEST, "node_ident"),
+        (json!({"node_ident": "nope", "callback_url": "http://192.0.2.1/", "agent_token": "t"}), StatusCode::NOT_FOUND, "nope"),
+        (json!({"node_ident": node, "callback_url": "http://192.0.2.1/", "agent_token": "t"}), StatusCode::BAD_REQUEST, "wrong token"),
+    ] {
+        let (got, answer) = s.call("other_reader", "POST /v1/heartbeat", Some(&body)).await;
+        assert_eq!(got, status, "{body}: {answer}");
+        assert!(answer.to_string().contains(says), "{body}: {answer}");
+    }
+    let both = json!({"node_ident": node, "callback_url": "http://192.0.2.1/", "agent_token": "t"});
+    let (got, answer) = s.call("other_reader", &format!("POST /v1/heartbeat/{node}"), Some(&both)).await;
+    assert_eq!(got, StatusCode::BAD_REQUEST, "{answer}");
+    assert!(answer.to_string().contains("node_ident"), "named twice: {answer}");
 }
 
 #[tokio::test]

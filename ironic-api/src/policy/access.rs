@@ -124,7 +124,9 @@ pub(crate) fn access(op: Op) -> Access {
         Op::AllocationShow => Allocation(P::AllocationGet),
         Op::AllocationPatch => Allocation(P::AllocationUpdate),
         Op::AllocationDelete => Allocation(P::AllocationDelete),
-        Op::AllocationOfNode | Op::AllocationOfNodeDelete => Node(P::NodeGet),
+        // The handler asks: that the node does not exist is a bad request here.
+        Op::AllocationOfNode => Open,
+        Op::AllocationOfNodeDelete => Node(P::NodeGet),
 
         Op::PortList | Op::PortDetail => List(P::PortListAll, P::PortList),
         Op::PortCreate => NodeOfBody(P::PortCreate),

@@ -269,6 +269,9 @@ pub(crate) async fn show_of_node(api: &Api, req: &Req) -> Result<Reply, Fault> {
     req.query.only(&["fields"])?;
     let fields = fields_of_one(req)?;
     let node = node_named(api, req, req.param(0)).await?;
+    if !req.rights.may(Policy::NodeGet, Target::node(&node)) {
+        return Err(no_such_node(req.param(0)));
+    }
     let id = node.allocation.ok_or_else(|| none_of(&node))?;
     let one = api.store.allocation_get(&id.to_string()).await?;
     req.rights.need(Policy::AllocationGet, Target::allocation(one.owner.as_deref()))?;

@@ -11,7 +11,7 @@ use bessemer_model::{
 };
 use serde_json::json;
 
-use super::traits::{check_trait, read_traits};
+use super::traits::{check_trait, names_one, read_traits};
 use crate::{
     query::parse_uuid,
     reply::Reply,
@@ -118,11 +118,9 @@ pub(crate) async fn traits_set(api: &Api, req: &Req) -> Result<Reply, Fault> {
 /// `PUT traits/{trait}`.
 pub(crate) async fn trait_add(api: &Api, req: &Req) -> Result<Reply, Fault> {
     req.query.only(&[])?;
-    if !req.body.is_empty() {
-        return Err(Fault::invalid("This request takes no body."));
-    }
     let name = req.param(1);
     check_trait(name)?;
+    names_one(&req.body)?;
     let node = api.node_of_path(req).await?;
     if node.traits.len() >= MAX_TRAITS && !node.traits.iter().any(|t| t == name) {
         return Err(Fault::invalid(format!("A node has at most {MAX_TRAITS} traits.")));

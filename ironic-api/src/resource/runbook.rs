@@ -20,7 +20,7 @@ use super::{
     node_doc::Doc,
     record::{self, Filtered, Resource, StepDoc, StepView, Strict, kept_first},
     steps::{self, StepList},
-    traits::{check_trait, read_traits},
+    traits::{ONE_OR_ALL, check_trait, names_one, read_traits},
 };
 use crate::{
     body::Args,
@@ -197,8 +197,6 @@ async fn change(api: &Api, req: &Req, change: impl Fn(&mut Vec<String>)) -> Resu
     Err(Fault::new(FaultKind::NodeLocked, "The runbook is being changed by others; repeat the request."))
 }
 
-const ONE_OR_ALL: &str = "Give either one trait in the path and no body, or all traits as \"traits\" in the body.";
-
 /// `PUT traits`: all of them.
 pub(crate) async fn traits_set(api: &Api, req: &Req) -> Result<Reply, Fault> {
     req.query.only(&[])?;
@@ -216,11 +214,7 @@ pub(crate) async fn trait_add(api: &Api, req: &Req) -> Result<Reply, Fault> {
     req.query.only(&[])?;
     let name = req.param(1);
     check_trait(name)?;
-    let args = req.body.args()?;
-    args.only(&["traits"])?;
-    if args.get("traits").is_some() {
-        return Err(Fault::new(FaultKind::Invalid, ONE_OR_ALL));
-    }
+    names_one(&req.body)?;
     change(api, req, |t| t.push(name.to_owned())).await?;
     Ok(Reply::no_content().at(format!("{}/v1/runbooks/{}/traits/{name}", req.base, req.param(0))))
 }

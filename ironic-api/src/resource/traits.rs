@@ -2,7 +2,12 @@
 
 use std::{collections::HashSet, sync::LazyLock};
 
-use bessemer_model::{Json, fault::Fault};
+use bessemer_model::{
+    Json,
+    fault::{Fault, FaultKind},
+};
+
+use crate::body::Body;
 
 /// The standard names, one per line.
 static STANDARD: LazyLock<HashSet<&'static str>> = LazyLock::new(|| include_str!("standard_traits.txt").lines().collect());
@@ -33,9 +38,35 @@ pub(crate) fn read_traits(v: &Json) -> Result<Vec<String>, Fault> {
     Ok(names)
 }
 
+pub(super) const ONE_OR_ALL: &str = "Give either one trait in the path and no body, or all traits as \"traits\" in the body.";
+
+/// Checks that a request whose path names one trait does not name others in its body, which may be there.
+///
+/// # Errors
+/// `Invalid` for a list of traits, `InvalidParameterValue` for anything else.
+pub(super) fn names_one(body: &Body) -> Result<(), Fault> {
+    let args = body.args()?;
+    args.only(&["traits"])?;
+    if args.get("traits").is_some() {
+        return Err(Fault::new(FaultKind::Invalid, ONE_OR_ALL));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_body_beside_one_trait_names_no_other() {
+        let with = |text: &'static [u8]| names_one(&Body { bytes: text.into(), media_type: Some("application/json".to_owned()) });
+        for fine in ["", "{}", "null"] {
+            assert!(with(fine.as_bytes()).is_ok(), "{fine}");
+        }
+        for bad in ["[]", "{\"a\":1}", "{\"traits\":[]}", "{\"trait\":\"CUSTOM_A\"}"] {
+            assert!(with(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn standard_names_are_taken_as_they_are_and_others_need_a_prefix() {
