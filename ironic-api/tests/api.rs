@@ -337,6 +337,26 @@ async fn shards_are_counted_and_hidden_from_older_clients() {
 }
 
 #[tokio::test]
+async fn volumes_of_a_node_that_is_on_tell_the_refused_action_like_other_requests_do() {
+    let s = Server::new().await;
+    let node = s.node(json!({"driver": "fake-hardware"})).await;
+    for (kind, body) in [
+        ("connector", json!({"node_uuid": node, "type": "iqn", "connector_id": "iqn.1"})),
+        ("target", json!({"node_uuid": node, "volume_type": "iscsi", "volume_id": "v", "boot_index": 0})),
+    ] {
+        let (status, v) = s.call("POST", &format!("/v1/volume/{kind}s"), "latest", Some(body)).await;
+        assert_eq!(status, StatusCode::CREATED, "{v}");
+        let path = format!("/v1/volume/{kind}s/{}", v["uuid"].as_str().expect("a UUID"));
+        let patch = json!([{"op": "add", "path": "/extra/a", "value": 1}]);
+        let (status, v) = s.call("PATCH", &path, "latest", Some(patch)).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{v}");
+        let inner: Value = serde_json::from_str(v["error_message"].as_str().expect("a text")).expect("JSON");
+        let want = format!("The requested action \"volume {kind} update\" can not be performed on node \"{node}\"");
+        assert!(inner["faultstring"].as_str().is_some_and(|t| t.starts_with(&want)), "{inner}");
+    }
+}
+
+#[tokio::test]
 async fn a_group_that_attaches_its_ports_together_takes_no_port_that_boots_alone() {
     let s = Server::with(ApiConfig { default_portgroup_mode: "802.3ad".into(), ..ApiConfig::default() }).await;
     let id = s.node(json!({"driver": "fake-hardware"})).await;

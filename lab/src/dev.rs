@@ -17,6 +17,14 @@ use crate::{
 /// How long the daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A TCP port that is free now.
+///
+/// # Errors
+/// Of the system.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
 /// A running server; it is ended and its state removed when it goes out of scope.
 #[derive(Debug)]
 pub struct DevServer {
@@ -36,7 +44,7 @@ impl DevServer {
         let mut last = None;
         // Another program may take a port between looking and listening.
         for _ in 0..3 {
-            let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+            let port = free_port()?;
             let folder = tempfile::tempdir()?;
             let mut arguments: Vec<String> = ["serve", "--dev", "--listen"].map(String::from).to_vec();
             arguments.extend([format!("127.0.0.1:{port}"), "--state-dir".to_owned(), folder.path().join("state").display().to_string()]);

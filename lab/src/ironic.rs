@@ -1,14 +1,12 @@
 //! The reference implementation as a peer: OpenStack Ironic, API and conductor in one process, on SQLite, without authentication.
 
-use std::{
-    net::TcpListener,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use crate::{
+    dev::free_port,
     http, peers,
     tool::{self, Guarded, command, run},
 };
@@ -57,7 +55,7 @@ impl Ironic {
         for name in ["lock", "httpboot", "tftpboot", "master", "images"] {
             std::fs::create_dir(folder.path().join(name))?;
         }
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = free_port()?;
         let config = folder.path().join("ironic.conf");
         std::fs::write(&config, configuration(&at, port))?;
         std::fs::write(folder.path().join("policy.yaml"), "")?;

@@ -30,6 +30,7 @@ pub mod imageserver;
 pub mod inventory;
 pub mod ironic;
 pub mod kernel;
+pub mod keystone;
 pub mod libvirt;
 pub mod life;
 pub mod load;
@@ -40,6 +41,7 @@ pub mod peers;
 pub mod postgres;
 pub mod serial;
 pub mod setup;
+pub mod tempest;
 pub mod tool;
 
 pub use bench::Bench;

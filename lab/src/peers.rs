@@ -24,12 +24,19 @@ pub const BMC: Peer = Peer { name: "bmc", needs: &["sushy-tools==2.2.0", "virtua
 pub const IRONIC_CLIENT: Peer = Peer { name: "ironicclient", needs: &["python-ironicclient==6.3.0", "setuptools"] };
 /// OpenStack Ironic itself, with the client of agents that its conductor uses.
 pub const IRONIC: Peer = Peer { name: "ironic", needs: &["ironic==39.0.0", "setuptools"] };
+/// OpenStack Keystone.
+pub const KEYSTONE: Peer = Peer { name: "keystone", needs: &["keystone==30.0.0", "cheroot", "setuptools<81"] };
+/// The acceptance suite of Ironic's API.
+pub const TEMPEST: Peer = Peer { name: "tempest", needs: &["tempest==47.0.0", "ironic-tempest-plugin==3.2.0", "setuptools<81"] };
 /// OpenStack Nova with its ironic driver, and the SDK through which that driver speaks.
 pub const NOVA: Peer = Peer { name: "nova", needs: &["nova==34.0.0", "openstacksdk==4.22.0", "setuptools<82"] };
 /// OpenStack's SDK alone.
 pub const SDK: Peer = Peer { name: "openstacksdk", needs: &["openstacksdk==4.22.0", "setuptools"] };
 /// Every environment that the demo and the usual tests need.
 pub const USUAL: &[Peer] = &[BMC, IRONIC_CLIENT];
+
+/// Folder of our own programs that run in these environments.
+pub const PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/peers");
 
 /// Folder for everything that is slow to make and the same for every checkout:
 /// `$XDG_CACHE_HOME/bessemer`, or `~/.cache/bessemer`.

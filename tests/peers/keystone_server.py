@@ -2,6 +2,7 @@
 
 Makes its database in FOLDER, serves on 127.0.0.1:PORT, adds callers of every kind, then writes FOLDER/ready. A caller NAME_ROLE has
 that role on the project NAME, or on the whole system for system_ROLE; the service itself is `ironic`. All have the same password.
+Beside it, below /network, a stand-in for the network service.
 """
 import json
 import os
@@ -47,8 +48,11 @@ os.environ['OS_KEYSTONE_CONFIG_FILES'] = 'keystone.conf'
 sys.argv = ['keystone']
 from cheroot import wsgi  # noqa: E402
 from keystone.wsgi.api import application  # noqa: E402
+import network_service  # noqa: E402
 
-server = wsgi.Server(('127.0.0.1', port), application, numthreads=1)
+apps = wsgi.PathInfoDispatcher({'/': application, '/network': network_service.Application()})
+# One worker: SQLite never sees two writers.
+server = wsgi.Server(('127.0.0.1', port), apps, numthreads=1)
 server.prepare()
 threading.Thread(target=server.serve, daemon=True).start()
 token = None

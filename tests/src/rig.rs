@@ -2,13 +2,13 @@
 //! daemon has switched the node on. One rig at a time per process: loop devices and processors are few.
 
 use std::{
-    net::TcpListener,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
+pub use bessemer_lab::dev::free_port;
 use bessemer_lab::{
     api::Api,
     http, tool,
@@ -38,14 +38,6 @@ pub fn program(name: &str) -> Result<PathBuf> {
         }
     }
     bail!("{name} is not built: run `cargo build --bins` first (cargo xtask test does)")
-}
-
-/// A TCP port that is free now.
-///
-/// # Errors
-/// Of the system.
-pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// A whole-disk image.

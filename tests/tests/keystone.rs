@@ -1,66 +1,14 @@
 //! The daemon with the real Keystone: its tokens, its roles, its absence. Keystone comes from PyPI (some minutes, once), so this test is
 //! left to `cargo xtask test --all`.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use bessemer_lab::{
-    http,
-    peers::Peer,
-    tool::{self, Guarded, command},
-};
-use bessemer_tests::rig::{Daemon, free_port};
+use anyhow::{Result, ensure};
+use bessemer_lab::{http, keystone::Keystone};
+use bessemer_tests::rig::Daemon;
 use serde_json::{Value, json};
 
-const KEYSTONE: Peer = Peer { name: "keystone", needs: &["keystone==30.0.0", "cheroot", "setuptools<81"] };
-const PASSWORD: &str = "a-password-of-keystone";
 const LIMIT: Duration = Duration::from_secs(30);
-
-struct Keystone {
-    process: Guarded,
-    base: String,
-    projects: Value,
-}
-
-impl Keystone {
-    fn start(folder: &Path) -> Result<Self> {
-        let port = free_port()?;
-        std::fs::create_dir_all(folder)?;
-        let mut python = command(&KEYSTONE.program("python").display().to_string());
-        python.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/keystone_server.py"));
-        python.arg(folder).args([&port.to_string(), PASSWORD]);
-        let log = folder.join("log");
-        let mut process = Guarded::start(&mut python, &log)?;
-        let ready = folder.join("ready");
-        tool::until("Keystone serving", Duration::from_secs(300), || !process.alive() || ready.is_file())?;
-        ensure!(process.alive(), "Keystone did not come up: {}", tool::log_tail(&log, 20));
-        let projects = serde_json::from_str(&std::fs::read_to_string(ready)?)?;
-        Ok(Self { process, base: format!("http://127.0.0.1:{port}/v3"), projects })
-    }
-
-    /// A token of a caller; without a scope for `unscoped`.
-    fn token(&self, user: &str) -> Result<String> {
-        let mut auth = json!({"identity": {"methods": ["password"], "password": {"user": {
-            "name": user, "domain": {"id": "default"}, "password": PASSWORD}}}});
-        match user.split_once('_') {
-            Some(("system", _)) => auth["scope"] = json!({"system": {"all": true}}),
-            Some((project, _)) => auth["scope"] = json!({"project": {"id": self.projects[project]}}),
-            None => auth["scope"] = json!({"project": {"id": self.projects["service"]}}),
-        }
-        let body = serde_json::to_vec(&json!({ "auth": auth }))?;
-        let url = format!("{}/auth/tokens", self.base);
-        let r = http::request("POST", &url, &[("Content-Type", "application/json")], Some(&body), LIMIT)?;
-        ensure!(r.status == 201, "{user}: status {}: {}", r.status, r.text());
-        Ok(r.header("x-subject-token").context("a token")?.to_owned())
-    }
-
-    fn revoke(&self, token: &str) -> Result<()> {
-        let url = format!("{}/auth/tokens", self.base);
-        let r = http::request("DELETE", &url, &[("X-Auth-Token", token), ("X-Subject-Token", token)], None, LIMIT)?;
-        ensure!(r.status == 204, "status {}: {}", r.status, r.text());
-        Ok(())
-    }
-}
 
 struct Asked<'a>(&'a Daemon);
 
@@ -79,23 +27,15 @@ impl Asked<'_> {
 #[test]
 #[ignore = "needs Keystone from PyPI; run by cargo xtask test --all"]
 fn tokens_and_roles_of_the_real_keystone_decide() -> Result<()> {
-    KEYSTONE.ensure()?;
     let dir = tempfile::tempdir()?;
     let mut keystone = Keystone::start(&dir.path().join("keystone"))?;
-    let url = format!("keystone_authtoken.auth_url={}", keystone.base);
-    let password = format!("keystone_authtoken.password={PASSWORD}");
-    let set = [
-        "DEFAULT.auth_strategy=keystone",
-        &url,
-        "keystone_authtoken.username=ironic",
-        &password,
-        "keystone_authtoken.token_cache_time=1",
-        "keystone_authtoken.http_request_max_retries=0",
-    ];
+    let mut set = keystone.options();
+    set.extend(["token_cache_time=1", "http_request_max_retries=0"].map(|o| format!("keystone_authtoken.{o}")));
+    let set: Vec<&str> = set.iter().map(String::as_str).collect();
     let daemon = Daemon::start(dir.path(), false, &set)?;
     let ask = Asked(&daemon);
     let system = keystone.token("system_admin")?;
-    let project = |name: &str| keystone.projects[name].clone();
+    let project = |name: &str| keystone.project(name).clone();
     let node = json!({"driver": "fake-hardware", "name": "one", "owner": project("owner"), "lessee": project("lessee")});
     ensure!(ask.status(&system, "POST", "/v1/nodes", Some(&node))? == 201);
 
@@ -125,9 +65,9 @@ fn tokens_and_roles_of_the_real_keystone_decide() -> Result<()> {
     let refused = ask.send(&[("X-Auth-Token", &token)], "GET", "/v1/nodes", None)?;
     ensure!(refused.status == 401, "a revoked token: {}", refused.status);
     let challenge = refused.header("www-authenticate").unwrap_or_default();
-    ensure!(challenge == format!("Keystone uri=\"{}\"", keystone.base), "{challenge}");
+    ensure!(challenge == format!("Keystone uri=\"{}\"", keystone.base()), "{challenge}");
 
-    keystone.process.kill();
+    keystone.kill();
     std::thread::sleep(Duration::from_millis(1500));
     let gone = ask.send(&[("X-Auth-Token", &system)], "GET", "/v1/nodes", None)?;
     ensure!(gone.status == 503 && gone.text().contains("identity service"), "{} {}", gone.status, gone.text());

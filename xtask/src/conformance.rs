@@ -42,8 +42,9 @@ fn chosen(only: &[String]) -> Result<Vec<PathBuf>> {
         .collect()
 }
 
-fn built() -> Result<PathBuf> {
-    let status = Command::new("cargo").args(["build", "--package", "bessemer", "--locked", "--quiet"]).status()?;
+/// The daemon, built as this program is.
+pub(crate) fn built() -> Result<PathBuf> {
+    let status = Command::new("cargo").args(["build", "--workspace", "--bins", "--locked", "--quiet"]).status()?;
     ensure!(status.success(), "the daemon does not build");
     // The daemon is built into the folder that this program was built into.
     let program = std::env::current_exe()?.with_file_name("bessemer");

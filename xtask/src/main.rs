@@ -13,6 +13,7 @@ mod discovery;
 mod measure;
 mod ramdisk;
 mod suite;
+mod tempest;
 
 use std::path::PathBuf;
 
@@ -54,6 +55,11 @@ enum Task {
         url: Option<String>,
         /// Only these recordings
         only: Vec<String>,
+    },
+    /// Run the acceptance suite of Ironic's API with our daemon and a real Keystone (all from PyPI, on the first run)
+    Tempest {
+        /// Only tests that match this regular expression [default: all of the API]
+        filter: Option<String>,
     },
     /// A part of `bench` that runs in a lab
     #[command(hide = true)]
@@ -116,6 +122,7 @@ fn main() {
         }
         Task::Bench { figures } => measure::run_figures(&figures),
         Task::Conformance { url, only } => conformance::run(url.as_deref(), &only),
+        Task::Tempest { filter } => tempest::run(filter.as_deref()),
         Task::BenchInLab { part } => measure::part_in_lab(&part),
         Task::Lab(task) => bench_lab::run(task),
         Task::Image { id, pad_mib, secure_boot } => image(ImageSpec { id, pad_mib, secure_boot }),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use bessemer_lab::{setup, tool};
 
-use crate::{arrows, demo, ramdisk};
+use crate::{arrows, demo, ramdisk, tempest};
 
 /// Passed, failed and skipped tests; a step without tests of its own counts as one.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +80,7 @@ pub(crate) fn test(all: bool) -> Result<()> {
     steps.step("one life on two machines", || demo::as_child(&["--reuse-programs"]));
     if all {
         steps.step("unknown machines discovered", || demo::as_child(&["--reuse", "--discover"]));
+        steps.counted("acceptance suite of the API", acceptance);
         steps.step("a life by virtual media", || demo::as_child(&["--reuse", "--only", "uefi", "--virtual-media"]));
         steps.step("the full ramdisk", || ramdisk::build(&ramdisk::Options::new(ramdisk::Set::Full)).map(drop));
         steps.step("the same with it, beside a foreign DHCP server", || {
@@ -90,6 +91,13 @@ pub(crate) fn test(all: bool) -> Result<()> {
             .step("the same on PostgreSQL, disks overwritten", || demo::as_child(&["--reuse", "--by", "api", "--postgres", "--overwrite"]));
     }
     steps.finish()
+}
+
+/// What may fail there counts as skipped.
+fn acceptance() -> Result<Count> {
+    let verdict = tempest::judged(None)?;
+    let number = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+    Ok(Count { passed: number(verdict.passed), failed: number(verdict.wrong.len()), skipped: number(verdict.permitted) })
 }
 
 fn lint(steps: &mut Steps, install: bool) {

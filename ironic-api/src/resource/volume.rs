@@ -60,6 +60,8 @@ pub(crate) enum Part<'a> {
 pub(crate) trait Kind: VolumeDetail + PartialEq + Default {
     /// Its fields.
     type Field: FieldTable;
+    /// What it is called.
+    const NAME: &'static str;
     /// Key of its lists.
     const KEY: &'static str;
     /// Path of its lists below `/v1`.
@@ -92,6 +94,7 @@ fn required(d: &Doc<'_>, key: &str) -> Result<String, Fault> {
 
 impl Kind for Connector {
     type Field = ConnectorField;
+    const NAME: &'static str = "volume connector";
     const KEY: &'static str = "connectors";
     const PATH: &'static str = "volume/connectors";
     const SHORT: &'static [ConnectorField] = {
@@ -134,6 +137,7 @@ impl Kind for Connector {
 
 impl Kind for Target {
     type Field = TargetField;
+    const NAME: &'static str = "volume target";
     const KEY: &'static str = "targets";
     const PATH: &'static str = "volume/targets";
     const SHORT: &'static [TargetField] = {
@@ -326,7 +330,7 @@ pub(crate) async fn patch<D: Kind>(api: &Api, req: &Req) -> Result<Reply, Fault>
         }
         let new = Volume { detail: D::read(&d)?, extra: d.object("extra")?, node: node.id, ..old.clone() };
         if node.status.power_state != Some(PowerState::Off) {
-            return Err(still_on(&node, "updated"));
+            return Err(still_on::<D>(&node, "update"));
         }
         if new == old {
             return listing::whole(req, &seen(req, old));
@@ -353,9 +357,14 @@ async fn at_rest(api: &Api, id: NodeId) -> Result<Node, Fault> {
     }
 }
 
-fn still_on(node: &Node, what: &str) -> Fault {
+fn still_on<D: Kind>(node: &Node, action: &str) -> Fault {
     let power = node.status.power_state.map_or("not known", PowerState::as_str);
-    let text = format!("A volume resource of node {} cannot be {what} while its power is {power}; power the node off first.", node.id);
+    // The words are those of other refused actions: clients look for them.
+    let text = format!(
+        "The requested action \"{} {action}\" can not be performed on node \"{}\" while it is in state \"{power}\": power it off first.",
+        D::NAME,
+        node.id
+    );
     Fault::new(FaultKind::InvalidStateRequested, text)
 }
 
@@ -365,7 +374,7 @@ pub(crate) async fn delete<D: Kind>(api: &Api, req: &Req) -> Result<Reply, Fault
     let volume = api.store.volume_get::<D>(id_of(req.param(0))?).await?;
     let node = at_rest(api, volume.node).await?;
     if node.status.power_state != Some(PowerState::Off) && !node.status.provision_state.delete_allowed() {
-        return Err(still_on(&node, "deleted"));
+        return Err(still_on::<D>(&node, "deletion"));
     }
     api.store.volume_delete::<D>(volume.id).await?;
     Ok(Reply::no_content())
