@@ -18,6 +18,7 @@ os.makedirs(folder, exist_ok=True)
 with open(conf, 'w') as f:
     f.write('''[database]
 connection = sqlite:///{0}/keystone.db
+sqlite_synchronous = false
 [fernet_tokens]
 key_repository = {0}/fernet
 [credential]
