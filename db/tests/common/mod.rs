@@ -125,10 +125,22 @@ pub fn chassis() -> Chassis {
 
 pub fn portgroup(node: NodeId, name: &str) -> Portgroup {
     Portgroup {
+        id: PortgroupId::random(),
+        seq: 0,
+        revision: 0,
+        created_at: Timestamp(0),
+        updated_at: None,
+        node,
         name: Some(name.to_owned()),
+        address: None,
         extra: map(serde_json::json!({"e": 1})),
+        internal_info: JsonMap::new(),
+        mode: Some("active-backup".to_owned()),
         properties: map(serde_json::json!({"miimon": 100})),
-        ..Portgroup::blank(PortgroupId::random(), node)
+        standalone_ports_supported: true,
+        physical_network: None,
+        category: None,
+        dynamic_portgroup: false,
     }
 }
 
