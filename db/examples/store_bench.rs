@@ -113,8 +113,8 @@ async fn main() {
         bench(name, &format!("sqlite://{}/{mode:?}.sqlite", dir.display()), mode).await;
     }
     std::fs::remove_dir_all(&dir).unwrap();
-    match bessemer_db::testing::postgres_url() {
+    match bessemer_lab::postgres::database() {
         Ok(url) => bench("PostgreSQL, fsync off", &url, Synchronous::Full).await,
-        Err(e) => println!("PostgreSQL left out: {e}"),
+        Err(e) => println!("PostgreSQL left out: {e:#}"),
     }
 }

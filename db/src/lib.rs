@@ -39,7 +39,6 @@ mod secret;
 #[cfg(test)]
 mod statements;
 mod store;
-pub mod testing;
 mod turn;
 mod types;
 mod volume;

@@ -41,7 +41,7 @@ const MODULES: &[(&str, &[(&str, Sql)])] = &[
 
 async fn both() -> [Store; 2] {
     let options = || OpenOptions::new(SealKey::random());
-    let pg = Store::open(&crate::testing::postgres_url().unwrap(), options()).await.unwrap();
+    let pg = Store::open(&bessemer_lab::postgres::database().unwrap(), options()).await.unwrap();
     let lite = Store::open("sqlite::memory:", options()).await.unwrap();
     pg.migrate().await.unwrap();
     lite.migrate().await.unwrap();

@@ -236,7 +236,8 @@ on_both! {
         assert!(matches!(s.conductor_get("z").await, Err(DbError::NotFound { what: Entity::Conductor, .. })));
         s.conductor_expire("a", a).await.unwrap();
         assert!(s.conductor_list_alive(now).await.unwrap().is_empty());
-        assert_eq!(s.conductor_purge(now.after(Duration::from_secs(1))).await.unwrap(), 2);
+        // PostgreSQL judges by its own clock, which may be far ahead by now on a busy machine.
+        assert_eq!(s.conductor_purge(now.after(Duration::from_secs(3600))).await.unwrap(), 2);
     }
 
     async fn events_are_read_in_order_from_a_position(db: Database) {

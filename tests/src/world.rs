@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -17,7 +17,7 @@ use bessemer_drivers::{
     fake::{FakeBehaviour, FakeHardware},
     registry::Registry,
 };
-use bessemer_lab::postgres::Postgres;
+use bessemer_lab::postgres;
 use bessemer_model::{
     clock::{Clock, SystemClock},
     conductor::DriverOffer,
@@ -40,15 +40,6 @@ pub enum Engine {
 /// Both.
 pub const ENGINES: [Engine; 2] = [Engine::Sqlite, Engine::Postgres];
 
-fn postgres() -> Result<&'static Postgres> {
-    static SERVER: OnceLock<Postgres> = OnceLock::new();
-    if let Some(p) = SERVER.get() {
-        return Ok(p);
-    }
-    let started = Postgres::start().context("PostgreSQL (package postgresql) is needed for this test")?;
-    Ok(SERVER.get_or_init(|| started))
-}
-
 /// A database that outlives conductors.
 pub struct Database {
     url: String,
@@ -63,22 +54,41 @@ impl Database {
     /// When the engine cannot be started.
     pub async fn new(engine: Engine) -> Result<Self> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
+        static PATTERN: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
         let dir = tempfile::tempdir()?;
+        let name = format!("world_{}", NUMBER.fetch_add(1, Ordering::SeqCst));
         let url = match engine {
             Engine::Sqlite => format!("sqlite://{}", dir.path().join("db.sqlite").display()),
             Engine::Postgres => {
-                let name = format!("world_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::SeqCst));
-                let server = postgres()?;
-                server.create(&name)?;
+                // Migrated once: a copy takes a fraction of the time, and some tests make hundreds.
+                PATTERN.get_or_try_init(Self::pattern).await?;
+                let server = postgres::own()?;
+                server.create_like(&name, "pattern")?;
                 server.url_of(&name)
             }
         };
         let key = dir.path().join("seal.key");
         let db = Self { url, key, _dir: dir };
-        let store = db.open().await?;
+        if engine == Engine::Sqlite {
+            db.migrate().await?;
+        }
+        Ok(db)
+    }
+
+    /// Makes the database `pattern`.
+    async fn pattern() -> Result<()> {
+        let server = postgres::own()?;
+        server.create("pattern")?;
+        let dir = tempfile::tempdir()?;
+        let key = dir.path().join("seal.key");
+        Self { url: server.url_of("pattern"), key, _dir: dir }.migrate().await
+    }
+
+    async fn migrate(&self) -> Result<()> {
+        let store = self.open().await?;
         store.migrate().await?;
         store.close().await;
-        Ok(db)
+        Ok(())
     }
 
     /// A new handle, as a new process would make.

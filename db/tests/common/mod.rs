@@ -33,7 +33,7 @@ impl Database {
         Self::new(url, folder)
     }
     pub fn postgres() -> Self {
-        Self::new(bessemer_db::testing::postgres_url().unwrap(), tempfile::tempdir().unwrap())
+        Self::new(bessemer_lab::postgres::database().unwrap(), tempfile::tempdir().unwrap())
     }
     fn new(url: String, folder: tempfile::TempDir) -> Self {
         // PostgreSQL judges leases by its own clock: tests that wait for a lease to end must do so in real time there.
