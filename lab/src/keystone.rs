@@ -77,13 +77,15 @@ impl Keystone {
         ]
     }
 
-    /// A token of a caller: PROJECT_ROLE, `system_ROLE`, or a service.
+    /// A token of a caller: PROJECT_ROLE, `system_ROLE`, `domain_ROLE`, a service, or `unscoped`.
     ///
     /// # Errors
     /// Keystone refuses.
     pub fn token(&self, user: &str) -> Result<String> {
         let scope = match user.split_once('_') {
             Some(("system", _)) => json!({"system": {"all": true}}),
+            Some(("domain", _)) => json!({"domain": {"id": "default"}}),
+            None if user == "unscoped" => return self.authenticate("nova", &json!("unscoped")),
             Some((project, _)) => json!({"project": {"id": self.projects[project]}}),
             None => json!({"project": {"id": self.projects["service"]}}),
         };

@@ -97,7 +97,9 @@ ironic = user('ironic')
 grant(ironic, 'admin', 'service')
 grant(ironic, 'service', 'service')
 grant(user('nova'), 'service', 'service')
-for role in ('admin', 'manager', 'member', 'reader'):
+admin_of_domain = user('domain_admin')
+call('PUT', '/domains/default/users/%s/roles/%s' % (admin_of_domain, roles['admin']))
+for role in ('admin', 'manager', 'member', 'reader', 'service'):
     grant(user('system_' + role), role, None)
     for project in ('owner', 'lessee', 'other'):
         grant(user('%s_%s' % (project, role)), role, project)

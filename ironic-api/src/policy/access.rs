@@ -22,10 +22,10 @@ pub(crate) enum Access {
     NodeOfBody(P),
     /// The port of the path belongs to a node that is visible, and the policy holds for that.
     Port(P),
-    /// The volume connector of the path, likewise.
-    Connector(P),
-    /// The volume target of the path, likewise.
-    Target(P),
+    /// The volume connector that this variable segment of the path names, likewise.
+    Connector(P, usize),
+    /// The volume target, likewise.
+    Target(P, usize),
     /// The allocation of the path is visible to the caller (else 404), and the policy holds for it.
     Allocation(P),
     /// The port group that this variable segment of the path names belongs to a node that is visible, and the policy holds for that.
@@ -111,13 +111,14 @@ pub(crate) fn access(op: Op) -> Access {
         Op::ConnectorList | Op::TargetList => List(P::VolumeListAll, P::VolumeList),
         Op::ConnectorListOfNode | Op::TargetListOfNode => ListOfNode(P::VolumeListAll, P::VolumeList),
         Op::ConnectorCreate | Op::TargetCreate => NodeOfBody(P::VolumeCreate),
-        Op::ConnectorShow => Connector(P::VolumeGet),
-        Op::ConnectorPatch => Connector(P::VolumeUpdate),
-        Op::ConnectorDelete => Connector(P::VolumeDelete),
-        Op::TargetShow => Target(P::VolumeGet),
-        Op::TargetPatch => Target(P::VolumeUpdate),
-        Op::TargetDelete => Target(P::VolumeDelete),
-        Op::ConnectorMisplaced | Op::TargetMisplaced => Plain(P::VolumeListAll),
+        Op::ConnectorShow => Connector(P::VolumeGet, 0),
+        Op::ConnectorPatch => Connector(P::VolumeUpdate, 0),
+        Op::ConnectorDelete => Connector(P::VolumeDelete, 0),
+        Op::TargetShow => Target(P::VolumeGet, 0),
+        Op::TargetPatch => Target(P::VolumeUpdate, 0),
+        Op::TargetDelete => Target(P::VolumeDelete, 0),
+        Op::ConnectorMisplaced => Connector(P::VolumeGet, 1),
+        Op::TargetMisplaced => Target(P::VolumeGet, 1),
 
         Op::AllocationList => List(P::AllocationListAll, P::AllocationList),
         Op::AllocationCreate => Plain(P::AllocationCreate),

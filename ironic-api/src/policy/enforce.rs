@@ -83,13 +83,19 @@ pub(crate) async fn enforce(api: &Api, req: &mut Req, op: Op) -> Result<(), Faul
             }
             req.rights.need(p, Target::node(&node))?;
         }
-        Access::Connector(p) => of_node(req, p, &volume::node_of_path::<Connector>(api, req).await?, "Volume connector")?,
-        Access::Target(p) => of_node(req, p, &volume::node_of_path::<VolumeTarget>(api, req).await?, "Volume target")?,
+        Access::Connector(p, at) => {
+            let ident = req.param(at);
+            of_node(req, p, &volume::node_of::<Connector>(api, ident).await?, "Volume connector", ident)?;
+        }
+        Access::Target(p, at) => {
+            let ident = req.param(at);
+            of_node(req, p, &volume::node_of::<VolumeTarget>(api, ident).await?, "Volume target", ident)?;
+        }
         Access::Allocation(p) => {
             let owner = crate::resource::allocation::of_path(api, req).await?.owner;
             let target = Target::allocation(owner.as_deref());
             if !req.rights.may(P::AllocationGet, target) {
-                return Err(not_found(req, "Allocation"));
+                return Err(not_found("Allocation", req.param(0)));
             }
             req.rights.need(p, target)?;
         }
@@ -137,15 +143,15 @@ pub(crate) async fn enforce(api: &Api, req: &mut Req, op: Op) -> Result<(), Faul
     Ok(())
 }
 
-fn not_found(req: &Req, what: &str) -> Fault {
-    let ident: String = req.param(0).chars().take(255).collect();
+fn not_found(what: &str, ident: &str) -> Fault {
+    let ident: String = ident.chars().take(255).collect();
     Fault::new(FaultKind::NotFound, format!("{what} {ident} could not be found."))
 }
 
 /// Something of a node: where that is not visible it does not exist, else the policy must hold for the node.
-fn of_node(req: &Req, p: P, node: &Node, what: &str) -> Result<(), Fault> {
+fn of_node(req: &Req, p: P, node: &Node, what: &str, ident: &str) -> Result<(), Fault> {
     if !req.rights.may(P::NodeGet, Target::node(node)) {
-        return Err(not_found(req, what));
+        return Err(not_found(what, ident));
     }
     req.rights.need(p, Target::node(node))
 }
@@ -176,8 +182,7 @@ async fn visible_portgroup(api: &Api, req: &Req, ident: &str) -> Result<(Portgro
     if req.rights.may(P::NodeGet, Target::node(&node)) {
         return Ok((group, node));
     }
-    let ident: String = ident.chars().take(255).collect();
-    Err(Fault::new(FaultKind::NotFound, format!("Portgroup {ident} could not be found.")))
+    Err(not_found("Portgroup", ident))
 }
 
 /// A node that the caller may not see does not exist.
@@ -191,12 +196,12 @@ fn narrow(req: &mut Req, op: Op, all: P, own: P) -> Result<(), Fault> {
         return Ok(());
     }
     let project = req.rights.caller.project_id.clone().ok_or_else(|| forbidden(all.name()))?;
-    // The `project` of the list of runbooks is a boolean.
-    let asked = req
-        .query
-        .get("project")
-        .filter(|_| op != Op::RunbookList)
-        .or(req.query.get("owner").filter(|_| !matches!(op, Op::NodeList | Op::NodeDetail | Op::ChassisNodes | Op::ChassisNodesDetail)));
+    let owner_is_a_filter = matches!(op, Op::NodeList | Op::NodeDetail | Op::ChassisNodes | Op::ChassisNodesDetail);
+    let asked = match op {
+        // Here it is a boolean, true being no project of anybody's.
+        Op::RunbookList => req.query.get("project").filter(|p| parse_bool(p) == Some(true)),
+        _ => req.query.get("project").or(req.query.get("owner").filter(|_| !owner_is_a_filter)),
+    };
     if asked.is_some_and(|p| p != project) {
         return Err(forbidden(all.name()));
     }
@@ -309,7 +314,7 @@ async fn provision(api: &Api, req: &Req) -> Result<(), Fault> {
         let name = |k: &str| step.get(k).and_then(Json::as_str).unwrap_or_default().to_owned();
         let step = format!("{}.{}", name("interface"), name("step"));
         if !req.rights.may_run_step(&step, target) {
-            return Err(forbidden(&format!("{}{step}", super::file::STEP_PREFIX)));
+            return Err(forbidden(&format!("{}{step}", super::STEP_PREFIX)));
         }
     }
     Ok(())

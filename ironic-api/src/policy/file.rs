@@ -86,7 +86,7 @@ impl Rules {
 }
 
 /// Policies of single steps; no such exists by default.
-pub(super) const STEP_PREFIX: &str = "baremetal:step:execute:";
+pub(crate) const STEP_PREFIX: &str = "baremetal:step:execute:";
 
 /// A rule that leads to itself.
 fn circle(checks: &[Check]) -> Option<usize> {

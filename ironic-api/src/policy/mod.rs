@@ -16,6 +16,7 @@ pub use check::CheckError;
 pub use file::PolicyFileError;
 
 pub(crate) use enforce::{Narrow, enforce, handled, linked_node, visible_node};
+pub(crate) use file::STEP_PREFIX;
 pub(crate) use table::Policy;
 
 use std::{path::Path, sync::Arc};

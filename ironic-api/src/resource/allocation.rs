@@ -77,6 +77,12 @@ async fn node_named(api: &Api, req: &Req, ident: &str) -> Result<Node, Fault> {
     api.node(req, ident).await.map_err(|f| if f.kind == FaultKind::NodeNotFound { Fault::invalid(f.detail) } else { f })
 }
 
+/// Likewise for one that the caller may not see: the answer does not tell which it is.
+async fn visible_node_named(api: &Api, req: &Req, ident: &str) -> Result<Node, Fault> {
+    let node = node_named(api, req, ident).await?;
+    if req.rights.may(Policy::NodeGet, Target::node(&node)) { Ok(node) } else { Err(Fault::invalid(no_such_node(ident).detail)) }
+}
+
 /// `GET /v1/allocations`.
 pub(crate) async fn list(api: &Api, req: &Req) -> Result<Reply, Fault> {
     let q = &req.query;
@@ -89,12 +95,14 @@ pub(crate) async fn list(api: &Api, req: &Req) -> Result<Reply, Fault> {
     let listing = Listing::read(api, req, shown, "id")?;
     let page = listing.page(req, sort_column)?;
     let node = match q.get("node") {
-        Some(ident) => Some(node_named(api, req, ident).await?.id),
+        Some(ident) => Some(visible_node_named(api, req, ident).await?.id),
         None => None,
     };
     let owner = req.narrow.project().map(str::to_owned).or_else(|| q.text("owner"));
     let filter = AllocationFilter { node, resource_class: q.text("resource_class"), state: q.text("state"), owner };
     let rows = api.store.allocation_list(&filter, &page).await?;
+    // Whoever may list may not see each: a service of the owner's project, for one.
+    rows.iter().try_for_each(|a| req.rights.need(Policy::AllocationGet, Target::allocation(a.owner.as_deref())))?;
     listing::answer(req, &listing, "allocations", &[], &rows)
 }
 
@@ -180,10 +188,7 @@ pub(crate) async fn create(api: &Api, req: &Req) -> Result<Reply, Fault> {
             made
         }
         Some(ident) => {
-            let node = node_named(api, req, &ident).await?;
-            if !req.rights.may(Policy::NodeGet, Target::node(&node)) {
-                return Err(Fault::invalid(no_such_node(&ident).detail));
-            }
+            let node = visible_node_named(api, req, &ident).await?;
             if uuid.is_none()
                 && let Some(instance) = node.spec.instance_uuid
             {

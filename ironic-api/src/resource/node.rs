@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bessemer_db::{Children, NodeFilter, NodePage, NodeSort};
 use bessemer_model::{
     fault::{Fault, FaultKind},
+    ids::NodeId,
     interface::InterfaceKind,
     node::{Node, NodeFault},
     state::ProvisionState,
@@ -177,11 +178,23 @@ pub(crate) async fn show(api: &Api, req: &Req) -> Result<Reply, Fault> {
     })
 }
 
+/// The parent that a list names. Whether there is such a node is not told: a caller sees children of its own whoever has the parent, and
+/// of a parent that does not exist there are none.
+async fn parent(api: &Api, req: &Req, ident: &str) -> Result<NodeId, Fault> {
+    match parse_uuid(ident) {
+        Some(u) => Ok(NodeId(u)),
+        None => match visible_node(api, req, ident).await {
+            Err(f) if f.kind == FaultKind::NodeNotFound => Ok(NodeId(uuid::Uuid::nil())),
+            found => Ok(found?.id),
+        },
+    }
+}
+
 /// Which nodes the query asks for.
 async fn filter(api: &Api, req: &Req, chassis_uuid: Option<uuid::Uuid>) -> Result<NodeFilter, Fault> {
     let q: &Query = &req.query;
     let children = match q.get("parent_node") {
-        Some(ident) => Children::Of(visible_node(api, req, ident).await?.id),
+        Some(ident) => Children::Of(parent(api, req, ident).await?),
         None if q.bool("include_children")? == Some(true) => Children::All,
         None => Children::TopOnly,
     };

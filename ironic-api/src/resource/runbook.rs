@@ -27,7 +27,7 @@ use crate::{
     links::Links,
     listing::{Look, Show},
     patch::Patch,
-    policy::{Policy, Target, forbidden},
+    policy::{Policy, STEP_PREFIX, Target, forbidden},
     reply::Reply,
     request::{Api, Req, is_loose_name},
     version::{Behaviour, FieldTable, fields::RunbookField as F},
@@ -80,6 +80,15 @@ fn step(s: &StepDoc<'_>) -> Result<RunbookStep, Fault> {
     })
 }
 
+/// Refuses steps that the caller may not have run (`step:execute`), so that no runbook passes on what its author may not do.
+fn may_have(req: &Req, steps: &[RunbookStep], target: Target<'_>) -> Result<(), Fault> {
+    let name = |s: &RunbookStep| format!("{}.{}", s.interface.as_str(), s.step);
+    match steps.iter().map(name).find(|s| !req.rights.may_run_step(s, target)) {
+        Some(step) => Err(forbidden(&format!("{STEP_PREFIX}{step}"))),
+        None => Ok(()),
+    }
+}
+
 fn read(mut r: Runbook, doc: &JsonMap) -> Result<Runbook, Fault> {
     let d = Doc(doc);
     r.name = d.text("name", 255)?.ok_or_else(|| Fault::missing("\"name\" is a required property."))?;
@@ -127,6 +136,7 @@ impl Resource for Runbook {
             StepDoc::of(s).only(&["interface", "step", "args", "order"])?;
         }
         let mut new = read(self, &body)?;
+        may_have(req, &new.steps, Target::default())?;
         if !req.version.has(Behaviour::RunbookTraits) {
             check_trait(&new.name)?;
         }
@@ -157,7 +167,7 @@ impl Resource for Runbook {
         put("steps", json!(self.steps));
         m
     }
-    fn patched(&self, patch: &Patch, _: &Req) -> Result<Self, Fault> {
+    fn patched(&self, patch: &Patch, req: &Req) -> Result<Self, Fault> {
         let first = |root: &str| patch.0.iter().find(|o| o.root() == root && o.op != crate::patch::Op::Remove).map(|o| &o.value);
         let public = first("public");
         if first("owner").is_some() && public.map_or(self.public, |v| *v == Json::Bool(true)) {
@@ -169,6 +179,9 @@ impl Resource for Runbook {
         }
         patch.apply(&mut doc)?;
         let mut new = read(self.clone(), &doc)?;
+        if patch.0.iter().any(|o| o.root() == "steps") {
+            may_have(req, &new.steps, Target::default())?;
+        }
         new.steps = kept_first(&self.steps, new.steps);
         Ok(new)
     }
@@ -268,14 +281,13 @@ pub(crate) async fn for_verb(api: &Api, req: &Req, node: &Node, verb: Verb, args
         StepList::Service => &api.config.disallow_service_steps,
         _ => &api.config.disallow_clean_steps,
     };
-    let prepared_by_user = r.owner.is_some() && !r.public;
+    // What the operator made or let everybody use is approved.
+    if r.owner.is_some() && !r.public {
+        may_have(req, &r.steps, Target::node(node))?;
+    }
     let steps: Vec<UserStep> =
         r.steps.into_iter().map(|s| UserStep { order: Some(s.order), args: s.args, ..UserStep::new(s.interface, s.step) }).collect();
     steps.iter().try_for_each(|s| steps::check_allowed(s, disallowed))?;
-    let denied = |s: &&UserStep| !req.rights.may_run_step(&format!("{}.{}", s.interface.as_str(), s.step), Target::node(node));
-    if let Some(s) = steps.iter().find(denied).filter(|_| prepared_by_user) {
-        return Err(forbidden(&format!("step {}.{}", s.interface.as_str(), s.step)));
-    }
     Ok(Some(Prepared { steps, disable_ramdisk: r.disable_ramdisk }))
 }
 

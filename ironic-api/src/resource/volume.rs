@@ -275,9 +275,9 @@ pub(crate) async fn show<D: Kind>(api: &Api, req: &Req) -> Result<Reply, Fault> 
     Reply::ok(&View { one: &volume, fields, look: Look::of(req) })
 }
 
-/// The node of what the path names, for asking the policies.
-pub(crate) async fn node_of_path<D: Kind>(api: &Api, req: &Req) -> Result<Node, Fault> {
-    let volume = api.store.volume_get::<D>(id_of(req.param(0))?).await?;
+/// The node of one, for asking the policies.
+pub(crate) async fn node_of<D: Kind>(api: &Api, ident: &str) -> Result<Node, Fault> {
+    let volume = api.store.volume_get::<D>(id_of(ident)?).await?;
     Ok(api.store.node_get(volume.node).await?)
 }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bessemer_db::{NodeFilter, OpenOptions, SealKey, Store, WorkBegin};
+use bessemer_db::{Inventory, NodeFilter, OpenOptions, SealKey, Store, WorkBegin};
 use bessemer_model::{
     Json, JsonMap,
     clock::{Clock, SystemClock},
@@ -205,9 +205,16 @@ impl ConductorApi for FakeConductor {
         Ok(())
     }
 
-    async fn continue_inspection(&self, node: Option<NodeId>, _: Json) -> Result<Node, Fault> {
-        let id = node.ok_or_else(|| Fault::new(FaultKind::NodeNotFound, "no such node"))?;
-        Ok(self.store.node_get(id).await?)
+    async fn continue_inspection(&self, node: Option<NodeId>, data: Json) -> Result<Node, Fault> {
+        let gone = || Fault::new(FaultKind::NotFound, "no such node");
+        let node = self.store.node_get(node.ok_or_else(gone)?).await?;
+        if node.status.provision_state == P::Enroll {
+            return Err(gone());
+        }
+        // Inspection is over sooner here than its data comes.
+        let inventory = Inventory { inventory: data["inventory"].clone(), plugin_data: Json::Object(JsonMap::new()) };
+        self.store.inventory_put(node.id, inventory).await?;
+        Ok(node)
     }
 
     async fn driver_properties(&self, driver: &str) -> Result<BTreeMap<String, String>, Fault> {
