@@ -26,14 +26,13 @@ pub struct Ironic {
 
 /// Fake hardware without delays; everything else at its default.
 fn configuration(folder: &str, port: u16) -> String {
-    let delays: String = ["power", "boot", "deploy", "vendor", "management", "inspect", "raid", "bios", "storage", "rescue", "firmware"]
-        .iter()
-        .map(|i| format!("{i}_delay = 0\n"))
-        .collect();
+    let kinds = ["power", "boot", "deploy", "vendor", "management", "inspect", "raid", "bios", "storage", "rescue", "firmware"];
+    let delays: String = kinds.iter().map(|i| format!("{i}_delay = 0\n")).collect();
+    let interfaces: String = kinds.iter().map(|i| format!("enabled_{i}_interfaces = fake\n")).collect();
     format!(
         "[DEFAULT]\nauth_strategy = noauth\nrpc_transport = none\nhost = peer\nmy_ip = 127.0.0.1\nstate_path = {folder}\ndebug = false\n\
          log_file = {folder}/ironic.log\nuse_stderr = false\nenabled_hardware_types = fake-hardware\n\
-         enabled_network_interfaces = noop\nminimum_memory_warning_only = true\n\
+         enabled_network_interfaces = noop\nenabled_console_interfaces = fake\n{interfaces}minimum_memory_warning_only = true\n\
          [oslo_concurrency]\nlock_path = {folder}/lock\n[database]\nconnection = sqlite:///{folder}/ironic.sqlite\n\
          [api]\nhost_ip = 127.0.0.1\nport = {port}\n\
          [conductor]\nautomated_clean = false\nsync_power_state_interval = 0\n\
