@@ -17,6 +17,8 @@ pub struct ConductorConfig {
     pub drivers: BTreeMap<String, DriverOffer>,
     /// `http://address:port` of the API as ramdisks reach it.
     pub api_url: String,
+    /// `http://address:port` where other daemons on the database reach this one; `None` = they cannot.
+    pub rpc_address: Option<String>,
     /// `http://address:port` of the boot services as ramdisks reach them; `None` = not served.
     pub boot_url: Option<String>,
     /// Folder for boot programs, cached kernels and images.
@@ -128,6 +130,7 @@ impl Default for ConductorConfig {
             drivers: BTreeMap::new(),
             api_url: "http://127.0.0.1:6385".into(),
             boot_url: None,
+            rpc_address: None,
             cache_dir: PathBuf::from("/var/lib/bessemer/cache"),
             deploy_kernel: None,
             deploy_ramdisk: None,

@@ -1,10 +1,10 @@
 //! What every part of the conductor shares: configuration, store, drivers, clock, lease.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -15,10 +15,10 @@ use bessemer_model::{
     clock::{Clock, Timestamp},
     ids::NodeId,
 };
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, RwLock, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::ConductorConfig;
+use crate::{config::ConductorConfig, members::Members};
 
 /// Shared by everything in one conductor process. Cheap to clone behind its `Arc`.
 pub struct Core {
@@ -37,6 +37,12 @@ pub struct Core {
     pub(crate) lease: Lease,
     hinted: Mutex<Vec<NodeId>>,
     pub(crate) hint: Notify,
+    scan: AtomicBool,
+    /// Conductors that have work which this process recorded.
+    told: Mutex<BTreeSet<String>>,
+    pub(crate) telling: Notify,
+    /// The conductors as last read.
+    pub(crate) members: RwLock<Option<Arc<Members>>>,
     /// Wakes the search for nodes for allocations.
     pub(crate) allocations: Notify,
     pub(crate) running: Mutex<HashMap<NodeId, bool>>,
@@ -70,6 +76,10 @@ impl Core {
             lease: Lease { epoch: AtomicI64::new(0), valid_until: Mutex::new(Instant::now()), lost: Mutex::new(CancellationToken::new()) },
             hinted: Mutex::new(Vec::new()),
             hint: Notify::new(),
+            scan: AtomicBool::new(false),
+            told: Mutex::default(),
+            telling: Notify::new(),
+            members: RwLock::default(),
             allocations: Notify::new(),
             running: Mutex::new(HashMap::new()),
             workers: Arc::new(Semaphore::new(workers)),
@@ -98,6 +108,26 @@ impl Core {
 
     pub(crate) fn take_hints(&self) -> Vec<NodeId> {
         std::mem::take(&mut *self.hinted.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Has due work looked for now instead of at the next scan.
+    pub(crate) fn scan_now(&self) {
+        self.scan.store(true, Ordering::SeqCst);
+        self.hint.notify_one();
+    }
+
+    pub(crate) fn take_scan(&self) -> bool {
+        self.scan.swap(false, Ordering::SeqCst)
+    }
+
+    /// Has another conductor told soon that it has work.
+    pub(crate) fn tell(&self, host: &str) {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(host.to_owned());
+        self.telling.notify_one();
+    }
+
+    pub(crate) fn take_told(&self) -> BTreeSet<String> {
+        std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether effects may still be started: the lease, counted from the moment its renewal was *sent*, outlives `for_at_least`.

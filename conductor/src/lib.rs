@@ -19,6 +19,7 @@ pub mod files;
 pub mod flows;
 pub mod hooks;
 pub mod image;
+mod members;
 mod periodic;
 mod ramdisk_api;
 pub mod rules;

@@ -15,7 +15,7 @@ use bessemer_model::{
 };
 use futures::StreamExt;
 
-use crate::core::Core;
+use crate::{core::Core, members::Members};
 
 /// Failures in a row, by node.
 type Failures = Mutex<HashMap<NodeId, u32>>;
@@ -46,7 +46,10 @@ pub(crate) async fn run_power_sync(core: Arc<Core>) {
                 continue;
             }
         };
-        futures::stream::iter(nodes)
+        // Each node by its own conductor, so that a controller is asked once.
+        let members = Members::recent(&core).await.ok();
+        let ours = nodes.into_iter().filter(|n| members.as_ref().is_none_or(|m| m.is_ours(&core, n)));
+        futures::stream::iter(ours)
             .for_each_concurrent(core.config.sync_power_state_workers.max(1), |n| {
                 let (core, failures) = (&core, &failures);
                 async move { sync_one(core, n.id, failures).await }
@@ -134,7 +137,8 @@ pub(crate) async fn run_power_recovery(core: Arc<Core>) {
     while every(&core, core.config.power_failure_recovery_interval).await {
         let filter = NodeFilter { maintenance: Some(true), fault: Some(NodeFault::PowerFailure), ..Default::default() };
         let Ok(nodes) = core.store.node_refs(&filter).await else { continue };
-        for n in nodes {
+        let members = Members::recent(&core).await.ok();
+        for n in nodes.into_iter().filter(|n| members.as_ref().is_none_or(|m| m.is_ours(&core, n))) {
             let Ok(node) = core.store.node_get_with_secrets(n.id).await else { continue };
             let Ok(power) = core.registry.power(&node).cloned() else { continue };
             let cx = DriverCx { node: &node, deadline: READ_DEADLINE };

@@ -6,10 +6,16 @@ use std::{
 };
 
 use bessemer_db::DbError;
-use bessemer_model::{hashring::HashRing, ids::NodeId};
+use bessemer_model::ids::NodeId;
 use tokio::task::JoinSet;
 
-use crate::{allocate, api::LocalConductor, core::Core, periodic, runner};
+use crate::{
+    allocate,
+    api::LocalConductor,
+    core::Core,
+    members::{self, Members},
+    periodic, runner,
+};
 
 /// A running conductor. Dropping it aborts its tasks as a crash would; [`Conductor::shutdown`] ends them in order.
 pub struct Conductor {
@@ -27,6 +33,8 @@ impl Conductor {
         let mut tasks = JoinSet::new();
         tasks.spawn(run_lease(Arc::clone(&core)));
         tasks.spawn(run_due(Arc::clone(&core)));
+        tasks.spawn(members::run_telling(Arc::clone(&core)));
+        tasks.spawn(members::run_listening(Arc::clone(&core)));
         tasks.spawn(allocate::run(Arc::clone(&core)));
         tasks.spawn(periodic::run_power_sync(Arc::clone(&core)));
         tasks.spawn(periodic::run_power_recovery(Arc::clone(&core)));
@@ -62,7 +70,7 @@ impl Conductor {
 async fn take_lease(core: &Core) -> Result<(), DbError> {
     let sent = Instant::now();
     let c = &core.config;
-    let epoch = core.store.conductor_take(&c.host, &c.group, c.drivers.clone(), Some(&c.api_url), core.now(), c.lease).await?;
+    let epoch = core.store.conductor_take(&c.host, &c.group, c.drivers.clone(), c.rpc_address.as_deref(), core.now(), c.lease).await?;
     core.lease_taken(epoch, sent);
     tracing::info!(host = %c.host, epoch, "conductor lease taken");
     Ok(())
@@ -104,27 +112,19 @@ async fn run_lease(core: Arc<Core>) {
     }
 }
 
-/// The hash ring over living conductors of the same group that offer a driver.
-async fn ring(core: &Core) -> Result<Vec<(String, String, Vec<String>)>, DbError> {
-    let now = core.now();
-    let list = core.store.conductor_list().await?;
-    Ok(list
-        .into_iter()
-        .filter(|c| c.expires_at > now || c.hostname == core.config.host)
-        .map(|c| (c.hostname, c.conductor_group, c.drivers.into_keys().collect()))
-        .collect())
-}
-
 /// Finds due work and starts it. Hints make it quick; the scan alone suffices.
 async fn run_due(core: Arc<Core>) {
     let mut running = JoinSet::new();
     let mut next_scan = Instant::now();
     loop {
         while running.try_join_next().is_some() {}
-        for node in core.take_hints() {
-            start_node(&core, node, &mut running);
+        let hints = core.take_hints();
+        if !hints.is_empty() {
+            for node in members::ours(&core, hints).await {
+                start_node(&core, node, &mut running);
+            }
         }
-        if Instant::now() >= next_scan {
+        if core.take_scan() || Instant::now() >= next_scan {
             next_scan = Instant::now() + core.config.scan_interval;
             match due_for_us(&core).await {
                 Ok(nodes) => {
@@ -150,20 +150,8 @@ async fn due_for_us(core: &Core) -> Result<Vec<NodeId>, DbError> {
     if due.is_empty() {
         return Ok(Vec::new());
     }
-    let members = ring(core).await?;
-    let alone = members.len() <= 1;
-    Ok(due
-        .into_iter()
-        .filter(|n| {
-            if alone {
-                return true;
-            }
-            let hosts: Vec<&str> =
-                members.iter().filter(|(_, g, d)| *g == n.conductor_group && d.contains(&n.driver)).map(|(h, _, _)| h.as_str()).collect();
-            HashRing::new(&hosts, core.config.hash_partition_exponent).host(&n.id.to_string()).is_none_or(|h| h == core.config.host)
-        })
-        .map(|n| n.id)
-        .collect())
+    let members = Members::read(core).await?;
+    Ok(due.into_iter().filter(|n| members.is_ours(core, n)).map(|n| n.id).collect())
 }
 
 fn start_node(core: &Arc<Core>, node: NodeId, running: &mut JoinSet<()>) {

@@ -79,11 +79,19 @@ pub fn tls_files(o: &Options) -> Result<Option<tls::Files>> {
     if !o.flag("api", "enable_ssl_api") {
         return Ok(None);
     }
+    pair(o, "[api] enable_ssl_api", &["api", "ssl"]).map(Some)
+}
+
+/// Certificate and key from the first of `sections` that has them; `flag` is the option that asks for them.
+///
+/// # Errors
+/// When no section has one of them.
+pub fn pair(o: &Options, flag: &str, sections: &[&'static str]) -> Result<tls::Files> {
     let file = |key: &'static str| {
-        let found = o.given("api", key).or_else(|| o.given("ssl", key)).map(PathBuf::from);
-        found.ok_or_else(|| anyhow!("[api] enable_ssl_api is set, but [api] {key} is not"))
+        let found = sections.iter().find_map(|s| o.given(s, key)).map(PathBuf::from);
+        found.ok_or_else(|| anyhow!("{flag} is set, but [{}] {key} is not", sections.first().copied().unwrap_or_default()))
     };
-    Ok(Some(tls::Files { cert: file("cert_file")?, key: file("key_file")? }))
+    Ok(tls::Files { cert: file("cert_file")?, key: file("key_file")? })
 }
 
 /// Which pages browsers let use the API.

@@ -3,6 +3,7 @@
 mod access;
 mod catalogue;
 mod options;
+mod peers;
 mod serve;
 mod tls;
 

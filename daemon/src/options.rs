@@ -208,6 +208,21 @@ pub const OPTIONS: &[Opt] = &[
     o("conductor", "max_conductor_wait_step_seconds", Seconds, "30", "Longest pause of a `wait` step with `seconds`."),
     o("conductor", "file_url_allowed_paths", List, "/var/lib/ironic,/var/lib/bessemer", "Folders that file:// images may come from."),
     o("conductor", "heartbeat_timeout", Seconds, "15", "Life of this conductor's lease without renewal."),
+    o(
+        "rpc",
+        "shared_key",
+        Text,
+        "",
+        "Secret of all daemons on one PostgreSQL database, at least 32 characters (`openssl rand -hex 32`): requests that need a controller \
+         now are done by the conductor that owns the node. Unset: by the daemon that received them.",
+    ),
+    o("rpc", "host_ip", Text, "0.0.0.0", "Address that calls of other daemons are taken on, when shared_key is set."),
+    o("rpc", "port", Int, "8089", "TCP port of these calls."),
+    o("rpc", "address", Text, "", "Where other daemons reach it, `http://HOST:PORT` or `https://…`. Default: host_ip and port."),
+    o("rpc", "use_ssl", Bool, "false", "Whether these calls speak TLS."),
+    o("rpc", "cert_file", Text, "", "Certificate chain in PEM, for the host of address. Default: cert_file of [api]."),
+    o("rpc", "key_file", Text, "", "Its key in PEM. Default: key_file of [api]."),
+    o("rpc", "cafile", Text, "", "Authorities that vouch for the other daemons, in PEM. Default: the system's."),
     o("deploy", "default_boot_mode", Text, "uefi", "Firmware mode of nodes that do not say: uefi or bios."),
     o("deploy", "erase_devices_priority", Text, "", "Priority of the clean step erase_devices; 0 = off. Default: the agent's (10)."),
     o(

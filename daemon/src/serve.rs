@@ -21,10 +21,11 @@ use bessemer_drivers::{
 };
 use bessemer_model::clock::SystemClock;
 use bessemer_pxe::{AddressRange, BootConfig, BootServices, DhcpMode, NetworkConfig, Subnet};
+use bessemer_rpc::ConductorApi;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
-use crate::{catalogue, options::Options, tls::TlsListener};
+use crate::{catalogue, options::Options, peers::Peers, tls::TlsListener};
 
 /// How long running steps may take to end when the daemon is told to stop; they go on at the next start anyway.
 const GRACE: Duration = Duration::from_secs(10);
@@ -39,6 +40,7 @@ pub async fn serve(options: Options) -> Result<()> {
     // A restarted daemon takes its own nodes at once; this lock is why it may: its former self is dead.
     let _alone = lock(&state_dir)?;
     let drivers = catalogue::compose(&options)?;
+    let http = reqwest_client()?;
     let store = open_store(&options, &state_dir).await?;
     let listen: SocketAddr = format!("{}:{}", options.text("api", "host_ip"), options.int("api", "port"))
         .parse()
@@ -53,7 +55,9 @@ pub async fn serve(options: Options) -> Result<()> {
     if MaskSecrets::parse(&mask).is_none() {
         anyhow::bail!("[inspection_rules] mask_secrets = \"{mask}\" is not known; use always, sensitive or never");
     }
+    let peers = Peers::bind(&options).await?;
     let mut config = conductor_config(&options, &state_dir);
+    config.rpc_address = peers.as_ref().map(Peers::address).transpose()?;
     config.drivers = drivers.clone();
     if let Some(n) = &network {
         config.boot_url = Some(format!("http://{}:{}", n.server, options.int("pxe", "http_port")));
@@ -65,7 +69,6 @@ pub async fn serve(options: Options) -> Result<()> {
     if let Some(u) = options.given("deploy", "external_callback_url") {
         config.api_url = u;
     }
-    let http = reqwest_client()?;
     let bmcs = Bmcs::new(&options)?;
     let core = Core::new(config, store.clone(), bmcs.registry(&options)?, Arc::new(SystemClock), http.clone());
     let conductor = Conductor::start(Arc::clone(&core)).await.context("the conductor cannot start")?;
@@ -86,7 +89,14 @@ pub async fn serve(options: Options) -> Result<()> {
             Some(BootServices::start_with(boot_config, Arc::new(source), stop.clone(), extras).context("the boot services cannot start")?);
     }
 
-    let router = ironic_api::router(api_config(&options, drivers)?, store, conductor.api());
+    let (api, answering): (Arc<dyn ConductorApi>, _) = match peers {
+        None => (conductor.api(), None),
+        Some(p) => {
+            let (api, running) = p.start(&core, conductor.api(), &options.text("api", "tls_minimum_version"))?;
+            (api, Some(running))
+        }
+    };
+    let router = ironic_api::router(api_config(&options, drivers)?, store, api);
     let idle = tokio::spawn(bmcs.clone().close_idle());
     tracing::info!(address = %listener.local_addr().unwrap_or(listen), scheme, "API ready");
     let signal = stop_signal();
@@ -103,6 +113,7 @@ pub async fn serve(options: Options) -> Result<()> {
         r = server => r.context("the API server ended")?,
         name = signal => tracing::info!(signal = name, "stopping; work in progress goes on at the next start"),
     }
+    drop(answering);
     stop.cancel();
     if let Some(b) = boot {
         b.stop().await;

@@ -29,6 +29,7 @@ const MODULES: &[(&str, &[(&str, Sql)])] = &[
     ("inventory", crate::inventory::ALL),
     ("lease", crate::lease::ALL),
     ("node", crate::node::ALL),
+    ("notify", crate::notify::ALL),
     ("port", crate::port::ALL),
     ("portgroup", crate::portgroup::ALL),
     ("rule", crate::rule::ALL),

@@ -186,6 +186,14 @@ impl Store {
         }
     }
 
+    /// How connections to PostgreSQL are made; `None` on SQLite.
+    pub(crate) fn postgres_options(&self) -> Option<PgConnectOptions> {
+        match &self.inner.backend {
+            Backend::Sqlite { .. } => None,
+            Backend::Postgres(pool) => Some(PgConnectOptions::clone(&pool.connect_options())),
+        }
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.inner.options.clock.now()
     }

@@ -2,7 +2,7 @@
 //! seconds, and again at once when a driver has no host.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,7 +12,7 @@ use bessemer_model::{
     clock::{Clock, SystemClock},
     conductor::{Conductor, DriverOffer},
     fault::Fault,
-    hashring::HashRing,
+    hashring::Rings,
     ids::NodeId,
     node::Node,
 };
@@ -25,23 +25,13 @@ pub(crate) struct Conductors {
     read_at: Instant,
     /// Those whose lease holds.
     alive: Vec<Conductor>,
-    rings: HashMap<(String, String), HashRing>,
+    rings: Rings,
 }
 
 impl Conductors {
     fn new(alive: Vec<Conductor>, partition_exponent: u32) -> Self {
-        let mut hosts: HashMap<(String, String), Vec<&str>> = HashMap::new();
-        for c in &alive {
-            for driver in c.drivers.keys() {
-                hosts.entry((c.conductor_group.clone(), driver.clone())).or_default().push(&c.hostname);
-            }
-        }
-        let rings = hosts.into_iter().map(|(k, h)| (k, HashRing::new(&h, partition_exponent))).collect();
+        let rings = Rings::new(&alive, partition_exponent);
         Self { read_at: Instant::now(), alive, rings }
-    }
-
-    fn ring(&self, group: &str, driver: &str) -> Option<&HashRing> {
-        self.rings.get(&(group.to_owned(), driver.to_owned()))
     }
 
     /// The host that should run a node.
@@ -51,7 +41,7 @@ impl Conductors {
 
     /// The host that would run such a node.
     pub fn host(&self, group: &str, driver: &str, id: NodeId) -> Option<&str> {
-        self.ring(group, driver)?.host(&id.to_string())
+        self.rings.host(group, driver, id)
     }
 
     /// What a driver offers in a group.

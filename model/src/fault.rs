@@ -15,6 +15,9 @@ macro_rules! kinds {
             /// The kind's name.
             #[must_use]
             pub const fn name(self) -> &'static str { match self { $(FaultKind::$name => stringify!($name),)* } }
+            /// The kind of that name.
+            #[must_use]
+            pub fn parse(name: &str) -> Option<Self> { Self::ALL.iter().copied().find(|k| k.name() == name) }
         }
     };
 }

@@ -1,6 +1,10 @@
 //! Which conductor should run a node. The lease says who may; the ring only spreads the work (`states.md` section 6).
 
+use std::collections::HashMap;
+
 use sha2::{Digest, Sha256};
+
+use crate::{conductor::Conductor, ids::NodeId};
 
 /// A consistent-hash ring over host names.
 #[derive(Clone, Debug, Default)]
@@ -29,9 +33,54 @@ impl HashRing {
     /// The host for a node, or `None` when the ring is empty.
     #[must_use]
     pub fn host(&self, node: &str) -> Option<&str> {
+        self.hosts(node).next()
+    }
+
+    /// The host for a node, then the one that would be it if the first were not there, and so on; each once.
+    pub fn hosts<'a>(&'a self, node: &str) -> impl Iterator<Item = &'a str> + use<'a> {
         let h = hash(node);
-        let i = self.points.partition_point(|(p, _)| *p < h);
-        self.points.get(if i == self.points.len() { 0 } else { i }).map(|(_, h)| h.as_str())
+        let (before, from) = self.points.split_at(self.points.partition_point(|(p, _)| *p < h));
+        let mut seen: Vec<&'a str> = Vec::new();
+        from.iter().chain(before).map(|(_, h)| h.as_str()).filter(move |h| {
+            let new = !seen.contains(h);
+            if new {
+                seen.push(*h);
+            }
+            new
+        })
+    }
+}
+
+/// The rings of all conductors: one for each conductor group and hardware type that somebody serves.
+#[derive(Clone, Debug, Default)]
+pub struct Rings {
+    rings: HashMap<(String, String), HashRing>,
+}
+
+impl Rings {
+    /// The rings over these conductors, each of which owns `2^partition_exponent` arcs of every ring that it is on.
+    #[must_use]
+    pub fn new(conductors: &[Conductor], partition_exponent: u32) -> Self {
+        let mut hosts: HashMap<(String, String), Vec<&str>> = HashMap::new();
+        for c in conductors {
+            for driver in c.drivers.keys() {
+                hosts.entry((c.conductor_group.clone(), driver.clone())).or_default().push(&c.hostname);
+            }
+        }
+        Self { rings: hosts.into_iter().map(|(k, h)| (k, HashRing::new(&h, partition_exponent))).collect() }
+    }
+
+    /// The host that should run a node, or `None` when nobody serves such nodes.
+    #[must_use]
+    pub fn host(&self, group: &str, driver: &str, node: NodeId) -> Option<&str> {
+        self.hosts(group, driver, node).next()
+    }
+
+    /// The host that should run a node, then those that come after it ([`HashRing::hosts`]).
+    pub fn hosts<'a>(&'a self, group: &str, driver: &str, node: NodeId) -> impl Iterator<Item = &'a str> + use<'a> {
+        let ring = self.rings.get(&(group.to_owned(), driver.to_owned()));
+        let node = node.to_string();
+        ring.into_iter().flat_map(move |r| r.hosts(&node))
     }
 }
 
@@ -51,5 +100,18 @@ mod tests {
             }
         }
         assert_eq!(HashRing::new::<&str>(&[], 5).host("x"), None);
+    }
+
+    #[test]
+    fn the_next_host_is_the_one_that_takes_over_when_the_first_is_gone() {
+        let all = ["a", "b", "c"];
+        let three = HashRing::new(&all, 5);
+        for i in 0..100 {
+            let n = i.to_string();
+            let order: Vec<&str> = three.hosts(&n).collect();
+            assert_eq!(order.len(), 3, "{order:?}");
+            let rest: Vec<&str> = all.into_iter().filter(|h| *h != order[0]).collect();
+            assert_eq!(HashRing::new(&rest, 5).host(&n), Some(order[1]));
+        }
     }
 }

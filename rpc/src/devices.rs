@@ -20,7 +20,7 @@ pub struct VifRequest {
 }
 
 /// A lamp of the machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Indicator {
     /// Its name within the component.
     pub name: String,
@@ -49,7 +49,7 @@ pub struct VendorMethod {
 }
 
 /// What a vendor method gave.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum VendorAnswer {
     /// It is written down and will be carried out.
     Accepted,
@@ -58,7 +58,7 @@ pub enum VendorAnswer {
 }
 
 /// A call of a vendor method.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct VendorCall {
     /// The method.
     pub method: String,

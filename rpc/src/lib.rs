@@ -1,10 +1,15 @@
 //! What the API may ask of a conductor.
 //!
-//! One trait, [`ConductorApi`], with two forms: in the same process (the conductor itself) and, later, over HTTP to the conductor that owns
-//! the node. Verbs ([`ConductorApi::provision`], [`ConductorApi::set_power`]) only check and write (flow, state and event in one transaction)
-//! and return before the work is done; calls that need the BMC or the agent now return its answer. Nothing here knows HTTP or a microversion.
+//! One trait, [`ConductorApi`], with two forms: in the same process (the conductor itself) and over HTTP to the conductor that owns the
+//! node. Verbs ([`ConductorApi::provision`], [`ConductorApi::set_power`]) only check and write (flow, state and event in one transaction)
+//! and return before the work is done; calls that need the BMC or the agent now return its answer.
+//!
+//! [`call`] has the calls that another daemon may do as messages, [`signed`] how these are proved to come from a daemon that knows the shared
+//! key. Nothing here opens a socket or knows a microversion.
 
+pub mod call;
 pub mod devices;
+pub mod signed;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,7 +18,7 @@ use bessemer_model::{Json, JsonMap, fault::Fault, ids::NodeId, interface::Interf
 use serde::{Deserialize, Serialize};
 
 /// Who asks, for history and audit.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestCx {
     /// `req-<uuid>`.
     pub request_id: String,
@@ -153,7 +158,7 @@ pub struct ProvisionRequest {
 }
 
 /// The outcome of validating one interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Validation {
     /// Whether it is usable; `None` = the interface is not implemented for the node.
     pub result: Option<bool>,
@@ -162,7 +167,7 @@ pub struct Validation {
 }
 
 /// A boot device as the BMC tells it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootDevice {
     /// `pxe`, `disk`, `cdrom`, `bios`, `safe`, …; `None` when the BMC does not say.
     pub device: Option<String>,
