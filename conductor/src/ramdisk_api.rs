@@ -146,10 +146,13 @@ pub async fn continue_inspection(core: &Core, given: Option<NodeId>, data: Json)
         .and_then(Json::as_array)
         .map(|l| l.iter().filter_map(|i| i.get("mac_address")?.as_str()?.parse::<Mac>().ok()).map(|m| m.to_string()).collect())
         .unwrap_or_default();
-    if macs.is_empty() {
-        return Err(Fault::invalid("inventory/interfaces names no MAC address"));
+    // Addresses of a BMC find no node here, but they are something to look for.
+    let of_bmc = |key: &str| inventory.get(key).and_then(Json::as_str).is_some_and(|a| !a.is_empty());
+    if macs.is_empty() && given.is_none() {
+        let sought = of_bmc("bmc_address") || of_bmc("bmc_v6address");
+        return Err(if sought { not_found() } else { Fault::invalid("inventory/interfaces names no MAC address") });
     }
-    let found = core.store.node_by_macs(&macs).await?;
+    let found = if macs.is_empty() { vec![] } else { core.store.node_by_macs(&macs).await? };
     let id = match (given, found.as_slice()) {
         (Some(g), []) => g,
         (Some(g), [one]) if *one == g => g,

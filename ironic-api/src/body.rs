@@ -10,14 +10,15 @@ use crate::query::parse_bool;
 pub(crate) struct Body {
     /// Its bytes.
     pub bytes: Bytes,
-    /// Its media type, without parameters, in lower case.
+    /// Its media type, without parameters.
     pub media_type: Option<String>,
 }
 
 impl Body {
     /// Whether the media type lets the body be read as JSON. A form is not; a missing type counts as one.
     fn readable(&self) -> bool {
-        !matches!(self.media_type.as_deref(), None | Some("" | "application/x-www-form-urlencoded" | "multipart/form-data"))
+        let media_type = self.media_type.as_deref().unwrap_or_default().to_ascii_lowercase();
+        !matches!(media_type.as_str(), "" | "application/x-www-form-urlencoded" | "multipart/form-data")
     }
 
     /// A document that must be there.
@@ -39,9 +40,9 @@ impl Body {
         }
     }
 
-    /// Named arguments. A body that is absent, null or not JSON has none; the caller then misses what it needs.
+    /// Named arguments. A body that is absent, null, not JSON or of another type has none; the caller then misses what it needs.
     pub fn args(&self) -> Result<Args, Fault> {
-        if !self.readable() {
+        if !matches!(self.media_type.as_deref(), Some("application/json" | "application/javascript")) {
             return Ok(Args::default());
         }
         match serde_json::from_slice(&self.bytes) {
@@ -82,9 +83,10 @@ impl Args {
     pub fn required_text(&self, name: &str) -> Result<&str, Fault> {
         self.text(name)?.ok_or_else(|| Fault::missing(format!("Missing mandatory parameter: \"{name}\"")))
     }
-    /// A boolean, also as text.
+    /// A boolean, also as text, or one of the numbers 0 and 1.
     pub fn bool(&self, name: &str) -> Result<Option<bool>, Fault> {
-        self.get(name).map(|v| json_bool(v).ok_or_else(|| Fault::invalid(format!("Expected a boolean for \"{name}\".")))).transpose()
+        let read = |v: &Json| json_bool(v).or_else(|| v.as_u64().filter(|n| *n < 2).map(|n| n == 1));
+        self.get(name).map(|v| read(v).ok_or_else(|| Fault::invalid(format!("Expected a boolean for \"{name}\".")))).transpose()
     }
 }
 
@@ -145,5 +147,9 @@ mod tests {
         assert!(body(None, doc).object().is_err());
         assert!(body(Some("application/json"), b"not json").args().is_ok_and(|a| a.0.is_empty()));
         assert!(body(Some("application/json"), b"[]").args().is_err());
+        for odd in ["text/plain", "APPLICATION/JSON"] {
+            assert!(body(Some(odd), doc).args().is_ok_and(|a| a.0.is_empty()), "{odd}");
+            assert!(body(Some(odd), doc).object().is_ok(), "{odd}");
+        }
     }
 }

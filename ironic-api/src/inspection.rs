@@ -1,6 +1,10 @@
 //! `POST /v1/continue_inspection`: a ramdisk delivers what it found (`api.md` section 15).
 
-use bessemer_model::{Json, fault::Fault, ids::NodeId, port::Mac};
+use bessemer_model::{
+    Json,
+    fault::{Fault, FaultKind},
+    ids::NodeId,
+};
 use serde_json::json;
 
 use crate::{
@@ -14,10 +18,13 @@ use crate::{
 pub(crate) async fn continue_inspection(api: &Api, req: &Req) -> Result<Reply, Fault> {
     check_enabled(api)?;
     let new = req.version.has(Behaviour::InspectionLookup);
-    req.query.only(if new { &["node_uuid"] } else { &[] })?;
+    req.query.only(&["node_uuid"])?;
     let node = req.query.uuid("node_uuid")?.map(NodeId);
     let data = req.body.object()?;
     check_inventory(data.get("inventory"))?;
+    if node.is_some() && !new {
+        return Err(Fault::new(FaultKind::NotFound, "\"node_uuid\" needs a newer API version."));
+    }
     let node = api.conductor.continue_inspection(node, Json::Object(data)).await?;
     if new {
         let view = RamdiskView { node: &node, base: &req.base };
@@ -28,15 +35,20 @@ pub(crate) async fn continue_inspection(api: &Api, req: &Req) -> Result<Reply, F
     }
 }
 
-/// An inventory has at least one interface, each with a MAC address.
+/// An inventory has at least one interface, each with the text of an address; that of the BMC may be there. What is no address finds
+/// no node.
 fn check_inventory(inventory: Option<&Json>) -> Result<(), Fault> {
     let bad = |what: &str| Fault::invalid(format!("Invalid inspection data: {what}."));
     let inventory = inventory.and_then(Json::as_object).ok_or_else(|| bad("\"inventory\" must be an object"))?;
     let interfaces = inventory.get("interfaces").and_then(Json::as_array).filter(|i| !i.is_empty());
     for i in interfaces.ok_or_else(|| bad("\"inventory.interfaces\" must be a list that is not empty"))? {
-        let mac = i.get("mac_address").and_then(Json::as_str);
-        if mac.is_none_or(|m| m.parse::<Mac>().is_err()) {
-            return Err(bad("every interface needs a \"mac_address\""));
+        if !i.get("mac_address").is_some_and(Json::is_string) {
+            return Err(bad("every interface needs a \"mac_address\" that is text"));
+        }
+    }
+    for key in ["bmc_address", "bmc_v6address"] {
+        if !matches!(inventory.get(key), None | Some(Json::Null | Json::String(_))) {
+            return Err(bad(&format!("\"{key}\" must be text or null")));
         }
     }
     Ok(())

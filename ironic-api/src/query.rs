@@ -33,6 +33,12 @@ impl Query {
         Ok(Self(out))
     }
 
+    /// With the fields that the path asks for beside.
+    pub fn with_fields(mut self, fields: Option<String>) -> Self {
+        self.0.extend(fields.map(|f| ("fields".to_owned(), f)));
+        self
+    }
+
     /// Refuses parameters that are not in `names` and single-valued ones that are repeated.
     ///
     /// # Errors
@@ -172,12 +178,15 @@ pub(crate) fn parse_bool(s: &str) -> Option<bool> {
     }
 }
 
-/// A UUID in its hyphenated form.
+/// A UUID: hyphens, braces around it and the prefix of its URN may be there or not, as in the contract.
 pub(crate) fn parse_uuid(s: &str) -> Option<Uuid> {
-    if s.len() != 36 {
+    // The longest form is a URN in braces; what is longer is not worth the look.
+    if !(32..=64).contains(&s.len()) {
         return None;
     }
-    Uuid::try_parse(s).ok()
+    let bare = s.replace("urn:", "").replace("uuid:", "");
+    let digits: String = bare.trim_matches(['{', '}']).chars().filter(|c| *c != '-').collect();
+    if digits.len() == 32 { Uuid::try_parse(&digits).ok() } else { None }
 }
 
 #[cfg(test)]
@@ -201,6 +210,17 @@ mod tests {
         assert!(q("limit=2&limit=3").only(&["limit"]).is_err());
         assert!(q("fields=a&fields=b").only(&["fields"]).is_ok());
         assert!(Query::parse(Some("a=%ff")).is_err());
+    }
+
+    #[test]
+    fn a_uuid_is_read_with_and_without_its_ornaments() {
+        let id = "1be26c0b-03f2-4d2e-ae87-c02d7f33c123";
+        for good in [id.to_owned(), id.to_uppercase(), id.replace('-', ""), format!("{{{id}}}"), format!("urn:uuid:{id}")] {
+            assert_eq!(parse_uuid(&good).map(|u| u.to_string()).as_deref(), Some(id), "{good}");
+        }
+        for bad in ["", "1be26c0b", &format!("{id}0"), &format!(" {id}"), &id.replace('1', "g"), &id.replace('-', "_")] {
+            assert_eq!(parse_uuid(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -193,6 +193,11 @@ impl Entry {
         self
     }
 
+    /// Refuses a microversion that does not have it, unless that is told later.
+    fn reached(&self, version: Version) -> Result<(), Lost> {
+        self.refusal(version).filter(|_| !self.late).map_or(Ok(()), Err)
+    }
+
     /// What an older client gets; `None` in a microversion that has it.
     fn refusal(&self, version: Version) -> Option<Lost> {
         if version.knows_route(self.since) {
@@ -243,6 +248,10 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    fn takes(&self, method: &str) -> Option<&'static Entry> {
+        self.entries.iter().find(|e| e.method == method || e.method == "*")
+    }
+
     /// Whether it does not exist in this microversion, whatever the method.
     fn is_hidden(&self, version: Version) -> bool {
         let unrouted = |e: &Entry| match e.below {
@@ -378,8 +387,8 @@ const PLACES: &[Place] = &[
 
     at("ports", ALL, &[get(Op::PortList), post(Op::PortCreate), patch(Op::IdentMissing), delete(Op::IdentMissing)]),
     exactly("ports/detail", ALL, &[get(Op::PortDetail)]),
-    at("ports/detail/{}", ALL, &[get(Op::Nothing)]),
-    at("nodes/detail/{}", ALL, &[get(Op::Nothing)]),
+    at("ports/detail/{}", ALL, &[get(Op::Nothing), post(Op::IdentUnexpected), patch(Op::IdentUnexpected), delete(Op::IdentUnexpected)]),
+    at("nodes/detail/{}", ALL, &[get(Op::Nothing), post(Op::IdentUnexpected), patch(Op::IdentUnexpected), delete(Op::Nothing)]),
     at("ports/{}", ALL, &[get(Op::PortShow), patch(Op::PortPatch), delete(Op::PortDelete), post(Op::IdentUnexpected)]),
 
     at("portgroups", ALL, &[
@@ -580,8 +589,22 @@ fn place_of(segments: &[String]) -> Option<&'static Split> {
     places_of(segments).next()
 }
 
-/// The handler of a method and path (segments below `/v1`, decoded), with the variable segments.
-pub(crate) fn find(method: &str, segments: &[String], slash: bool, version: Version) -> Result<(Op, Vec<String>), Lost> {
+/// Where a method and path lead.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub op: Op,
+    /// The variable segments.
+    pub params: Vec<String>,
+    /// Fields asked for by a segment after the name, as if by `?fields=`.
+    pub fields: Option<String>,
+}
+
+/// The handler of a method and path (segments below `/v1`, decoded).
+pub(crate) fn find(method: &str, segments: &[String], slash: bool, version: Version) -> Result<Found, Lost> {
+    // Empty segments below a name count for nothing; a name may be one, which is then refused as such.
+    let ended = segments.iter().rposition(|s| !s.is_empty()).map_or(0, |i| i + 1);
+    let least = if segments.first().is_some_and(|s| s == "volume") { 1 } else { 2 };
+    let segments = segments.get(..ended.max(least)).unwrap_or(segments);
     if !is_ident_looked_at_later(segments) {
         return Err(Lost::Refused(Refusal::Ident));
     }
@@ -589,29 +612,59 @@ pub(crate) fn find(method: &str, segments: &[String], slash: bool, version: Vers
     if (1..=segments.len()).any(hidden) {
         return Err(Lost::Refused(Refusal::Unrouted));
     }
-    let takes = |place: &'static Place| place.entries.iter().find(|e| e.method == method || e.method == "*");
     // To methods other than its own, `detail` is the name of one like any other.
-    let chosen = places_of(segments).find(|(_, place)| !place.exact || takes(place).is_some());
+    let chosen = places_of(segments).find(|(_, place)| !place.exact || place.takes(method).is_some());
     let Some((pattern, place)) = chosen.or_else(|| place_of(segments)) else {
-        // Below a place that exists, what is left over counts as an unexpected argument of its method.
-        let above = (1..segments.len()).rev().find_map(|n| place_of(segments.get(..n)?));
-        return Err(match above {
-            Some((_, place)) if takes(place).is_none() => Lost::Refused(Refusal::Method(place.allow)),
-            // Deleting what a node does not have.
-            Some((_, place)) if method == "DELETE" && place.path == "nodes/{}" => Lost::Fault(FaultKind::NotFound),
-            Some(_) => Lost::Fault(FaultKind::InvalidParameterValue),
-            None => Lost::Refused(Refusal::Unrouted),
-        });
+        return beyond(method, segments, version);
     };
-    let entry = takes(place).ok_or(Lost::Refused(Refusal::Method(place.allow)))?;
+    let entry = place.takes(method).ok_or(Lost::Refused(Refusal::Method(place.allow)))?;
     if place.exact && slash {
         return Err(Lost::Fault(FaultKind::NotFound));
     }
-    if let Some(lost) = entry.refusal(version).filter(|_| !entry.late) {
-        return Err(lost);
+    entry.reached(version)?;
+    Ok(Found { op: entry.op, params: params(pattern, segments), fields: None })
+}
+
+fn params(pattern: &[&str], segments: &[String]) -> Vec<String> {
+    pattern.iter().zip(segments).filter(|(p, _)| **p == "{}").map(|(_, s)| s.clone()).collect()
+}
+
+/// Below a place that exists, what is left over counts as further arguments of its method; that of one resource takes fields.
+fn beyond(method: &str, segments: &[String], version: Version) -> Result<Found, Lost> {
+    let above = (1..segments.len()).rev().find_map(|n| {
+        let (known, rest) = segments.split_at_checked(n)?;
+        Some((places_of(known).find(|(_, place)| !place.exact)?, rest))
+    });
+    let Some(((pattern, place), rest)) = above else { return Err(Lost::Refused(Refusal::Unrouted)) };
+    let entry = place.takes(method).ok_or(Lost::Refused(Refusal::Method(place.allow)))?;
+    entry.reached(version)?;
+    match rest {
+        [fields] if entry.op.takes_fields() => Ok(Found { op: entry.op, params: params(pattern, segments), fields: Some(fields.clone()) }),
+        // Deleting what a node does not have.
+        _ if entry.op == Op::NodeDelete => Err(Lost::Fault(FaultKind::NotFound)),
+        _ => Err(Lost::Fault(FaultKind::InvalidParameterValue)),
     }
-    let params = pattern.iter().zip(segments).filter(|(p, _)| **p == "{}").map(|(_, s)| s.clone()).collect();
-    Ok((entry.op, params))
+}
+
+impl Op {
+    /// Whether a segment after the name asks for fields.
+    const fn takes_fields(self) -> bool {
+        matches!(
+            self,
+            Self::NodeShow
+                | Self::PortShow
+                | Self::PortgroupShow
+                | Self::ChassisShow
+                | Self::ConnectorShow
+                | Self::TargetShow
+                | Self::AllocationShow
+                | Self::TemplateShow
+                | Self::RunbookShow
+                | Self::RuleShow
+                | Self::ConductorShow
+                | Self::DriverShow
+        )
+    }
 }
 
 /// Why this microversion does not have what the caller may do; asked after the policies.
@@ -664,7 +717,7 @@ mod tests {
 
     #[test]
     fn fixed_segments_win_over_variable_ones() {
-        let at = |m, p| find(m, &path(p), false, Version::MAX).map(|(op, _)| op).ok();
+        let at = |m, p| find(m, &path(p), false, Version::MAX).map(|found| found.op).ok();
         assert_eq!(at("GET", "nodes/detail"), Some(Op::NodeDetail));
         assert_eq!(at("GET", "nodes/one"), Some(Op::NodeShow));
         assert_eq!(at("GET", "nodes/one/management/boot_device"), Some(Op::BootDeviceShow));
@@ -675,7 +728,7 @@ mod tests {
     fn deleting_what_a_node_does_not_have_is_not_found() {
         let lost = |method, p: &str, minor: &str| {
             let version = Version::all().find(|v| v.to_string() == minor).expect("a version");
-            find(method, &path(&format!("nodes/one/{p}")), false, version).map(|(op, _)| op)
+            find(method, &path(&format!("nodes/one/{p}")), false, version).map(|found| found.op)
         };
         for (p, minor) in [("traits", "1.36"), ("traits/A", "1.1"), ("nothing", "1.115"), ("nothing/more", "1.115")] {
             let got = lost("DELETE", p, minor);
@@ -690,7 +743,7 @@ mod tests {
     fn what_a_microversion_does_not_have_below_a_node_takes_no_method_at_all() {
         let lost = |method, p: &str, minor: &str| {
             let version = Version::all().find(|v| v.to_string() == minor).expect("a version");
-            find(method, &path(&format!("nodes/one/{p}")), false, version).map(|(op, _)| op)
+            find(method, &path(&format!("nodes/one/{p}")), false, version).map(|found| found.op)
         };
         let places =
             [("vifs", "1.27"), ("bios", "1.39"), ("allocation", "1.51"), ("history", "1.77"), ("firmware/x", "1.85"), ("vmedia", "1.88")];

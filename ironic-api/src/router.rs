@@ -157,7 +157,7 @@ async fn answer(api: &Api, parts: Parts, body: AxumBody, request_id: &str, who: 
     }
     let suffix_cut = explicit && version.has(Behaviour::JsonSuffix) && cut_suffix(&mut path);
 
-    let (op, params) = match route::find(parts.method.as_str(), &path.segments, path.slash, version) {
+    let route::Found { op, params, fields } = match route::find(parts.method.as_str(), &path.segments, path.slash, version) {
         Ok(found) => found,
         Err(Lost::Refused(r)) => return refusal_response(&r),
         Err(Lost::Fault(kind)) => return finish(Err(lost(kind, parts.uri.path())), version, request_id),
@@ -170,7 +170,7 @@ async fn answer(api: &Api, parts: Parts, body: AxumBody, request_id: &str, who: 
         Err(r) => return refusal_response(&r),
     };
     let query = match Query::parse(parts.uri.query()) {
-        Ok(q) => q,
+        Ok(q) => q.with_fields(fields),
         Err(f) => return finish(Err(f), version, request_id),
     };
     let cx = RequestCx { request_id: request_id.to_owned(), user: caller.user_id.clone(), project: caller.project_id.clone() };
@@ -275,10 +275,8 @@ async fn read_body(api: &Api, op: Op, headers: &HeaderMap, body: AxumBody) -> Re
     }
     let whole = tokio::time::timeout(BODY_DEADLINE, Limited::new(body, max).collect());
     let bytes = whole.await.map_err(|_| Refusal::BodyLate)?.map_err(|_| Refusal::BodySize(max))?.to_bytes();
-    let media_type = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|v| v.to_str().ok())
-        .map(|v| v.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    let media_type =
+        headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).map(|v| v.split(';').next().unwrap_or_default().trim().to_owned());
     if json_depth(&bytes) > limits.depth {
         return Err(Refusal::BodyDepth(limits.depth));
     }

@@ -32,6 +32,8 @@ pub const TEMPEST: Peer = Peer { name: "tempest", needs: &["tempest==47.0.0", "i
 pub const NOVA: Peer = Peer { name: "nova", needs: &["nova==34.0.0", "openstacksdk==4.22.0", "setuptools<82"] };
 /// OpenStack's SDK alone.
 pub const SDK: Peer = Peer { name: "openstacksdk", needs: &["openstacksdk==4.22.0", "setuptools"] };
+/// The tester of APIs by their description.
+pub const SCHEMATHESIS: Peer = Peer { name: "schemathesis", needs: &["schemathesis==4.32.5"] };
 /// Every environment that the demo and the usual tests need.
 pub const USUAL: &[Peer] = &[BMC, IRONIC_CLIENT];
 

@@ -83,10 +83,13 @@ async fn visible_node_named(api: &Api, req: &Req, ident: &str) -> Result<Node, F
     if req.rights.may(Policy::NodeGet, Target::node(&node)) { Ok(node) } else { Err(Fault::invalid(no_such_node(ident).detail)) }
 }
 
+/// Query parameters that narrow the list.
+pub(crate) const FILTERS: &[&str] = &["node", "resource_class", "state", "owner"];
+
 /// `GET /v1/allocations`.
 pub(crate) async fn list(api: &Api, req: &Req) -> Result<Reply, Fault> {
     let q = &req.query;
-    q.only(&[PAGING, &["node", "resource_class", "state", "owner", "fields"]].concat())?;
+    q.only(&[PAGING, FILTERS, &["fields"]].concat())?;
     req.version.check_query(Listed::Allocations, q.names())?;
     let shown = match shown(q, req.version)? {
         Some((set, named)) => Shown { set, named: Some(named), detail: None },
@@ -117,8 +120,8 @@ pub(crate) async fn of_path(api: &Api, req: &Req) -> Result<Allocation, Fault> {
 /// `GET /v1/allocations/{ident}`.
 pub(crate) async fn show(api: &Api, req: &Req) -> Result<Reply, Fault> {
     req.query.only(&["fields"])?;
-    let fields = fields_of_one(req)?;
     let one = of_path(api, req).await?;
+    let fields = fields_of_one(req)?;
     Reply::ok(&View { one: &one, fields, look: Look::of(req) })
 }
 
@@ -147,6 +150,8 @@ pub(crate) async fn create(api: &Api, req: &Req) -> Result<Reply, Fault> {
     req.query.only(&[])?;
     let body = req.body.object()?;
     let backfill = req.version.has(Behaviour::AllocationBackfill);
+    // That it is no text is told before that it is too new.
+    Doc(&body).text("owner", usize::MAX)?;
     req.version.check_create::<AllocationField>(body.keys().map(String::as_str).filter(|k| !(backfill && *k == "node")))?;
     let d = Doc(&body);
     let filled = |t: Option<String>| t.filter(|s| !s.is_empty());

@@ -98,8 +98,8 @@ fn sort_column(f: ChassisField) -> Option<ChassisSort> {
 pub(crate) async fn show(api: &Api, req: &Req) -> Result<Reply, Fault> {
     req.query.only(&["fields"])?;
     check_fields(req)?;
-    let fields = fields_of_one(req)?;
     let chassis = chassis_of_path(api, req).await?;
+    let fields = fields_of_one(req)?;
     Reply::ok(&View { one: &chassis, fields, look: Look::of(req) })
 }
 

@@ -70,6 +70,7 @@ pub(crate) async fn list(api: &Api, req: &Req) -> Result<Reply, Fault> {
     }
     let skip = match q.get("marker") {
         None => 0,
+        Some(m) if m.trim().is_empty() => return Err(Fault::invalid("Missing host in marker.")),
         Some(m) => all.iter().position(|c| c.hostname == m).ok_or_else(|| not_found(m))? + 1,
     };
     let page: Vec<&Conductor> = all.iter().skip(skip).take(listing.limit as usize).collect();

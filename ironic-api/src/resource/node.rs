@@ -37,7 +37,8 @@ const SHORT: &[NodeField] = &[
 /// Filters that are booleans.
 const FLAGS: &[&str] = &["associated", "maintenance", "retired", "sharded", "include_children"];
 
-const FILTERS: &[&str] = &[
+/// Query parameters that narrow its lists.
+pub(crate) const FILTERS: &[&str] = &[
     "instance_uuid",
     "instance_name",
     "chassis_uuid",
@@ -161,8 +162,8 @@ impl Serialize for Collection<'_> {
 /// `GET /v1/nodes/{ident}`.
 pub(crate) async fn show(api: &Api, req: &Req) -> Result<Reply, Fault> {
     req.query.only(&["fields"])?;
-    let fields = fields_of_one(req)?;
     let mut node = api.node_of_path(req).await?;
+    let fields = fields_of_one(req)?;
     if req.rights.sees_passwords() {
         node = api.store.node_get_with_secrets(node.id).await?;
     }

@@ -139,10 +139,21 @@ impl Doc<'_> {
     fn get(&self, key: &str) -> Option<&Json> {
         self.0.get(key).filter(|v| !v.is_null())
     }
+    /// Refuses null where the attribute may be left out, but not be nothing.
+    pub fn not_null(&self, keys: &[&str]) -> Result<(), Fault> {
+        match keys.iter().find(|k| self.0.get(**k).is_some_and(Json::is_null)) {
+            Some(k) => Err(Fault::invalid(format!("\"{k}\" must not be null; leave it out to get its default."))),
+            None => Ok(()),
+        }
+    }
     /// A text of at most `max` characters.
     pub fn text(&self, key: &str, max: usize) -> Result<Option<String>, Fault> {
         let Some(v) = self.get(key) else { return Ok(None) };
         let s = v.as_str().ok_or_else(|| Fault::invalid(format!("\"{key}\" must be text.")))?;
+        // No database takes it, and it would be missed only when it is written.
+        if s.contains('\0') {
+            return Err(Fault::invalid(format!("\"{key}\" must not hold a NUL character.")));
+        }
         if s.chars().count() > max {
             return Err(Fault::invalid(format!("\"{key}\" must not be longer than {max} characters.")));
         }

@@ -110,6 +110,10 @@ pub(crate) fn settle_patch(
     if let Some(name) = new.name.as_deref().filter(|n| old.name.as_deref() != Some(*n)) {
         check_name(name, version)?;
     }
+    // A name goes by being removed.
+    if patch.assigns("name") && new.name.is_none() {
+        return Err(Fault::invalid("\"/name\" must not be null; remove it instead."));
+    }
     if patch.touches("chassis_uuid") && new.chassis_uuid.is_none() && !version.has(Behaviour::UnsetChassis) {
         return Err(Fault::new(FaultKind::NotAcceptable, "Unsetting chassis_uuid needs a newer API version."));
     }
@@ -132,7 +136,7 @@ pub(crate) fn settle_patch(
         return Err(Fault::new(FaultKind::InvalidState, format!("Node {} can only be protected in state active or rescue.", node.id)));
     }
     if !new.protected {
-        if patch.assigns("protected_reason") && new.protected_reason.is_some() {
+        if patch.assigns("protected_reason") && new.protected_reason.as_deref().is_some_and(|r| !r.is_empty()) {
             return Err(Fault::invalid("\"protected_reason\" needs \"protected\" to be true."));
         }
         new.protected_reason = None;
@@ -141,7 +145,7 @@ pub(crate) fn settle_patch(
         return Err(Fault::new(FaultKind::InvalidState, format!("Node {} cannot be retired while it is available.", node.id)));
     }
     if !new.retired {
-        if patch.assigns("retired_reason") && new.retired_reason.is_some() {
+        if patch.assigns("retired_reason") && new.retired_reason.as_deref().is_some_and(|r| !r.is_empty()) {
             return Err(Fault::invalid("\"retired_reason\" needs \"retired\" to be true."));
         }
         new.retired_reason = None;

@@ -62,6 +62,8 @@ pub(crate) async fn power(api: &Api, req: &Req) -> Result<Reply, Fault> {
     if timeout.is_some() && !req.version.has(Behaviour::PowerTimeout) {
         return Err(Fault::new(FaultKind::NotAcceptable, "\"timeout\" of a power action needs a newer API version."));
     }
+    let wait = |n: i64| u64::try_from(n).ok().filter(|n| *n > 0).map(Duration::from_secs);
+    let timeout = timeout.map(|n| wait(n).ok_or_else(|| Fault::invalid("\"timeout\" must be at least 1 second."))).transpose()?;
     if matches!(node.status.provision_state, ProvisionState::Cleaning | ProvisionState::CleanWait) {
         let text = format!("The power of node {} cannot be changed while it is being cleaned.", node.id);
         return Err(Fault::new(FaultKind::InvalidStateRequested, text));
@@ -70,16 +72,23 @@ pub(crate) async fn power(api: &Api, req: &Req) -> Result<Reply, Fault> {
     Ok(Reply::accepted().at(states_location(req)))
 }
 
-/// A whole number of seconds, at least one.
-fn seconds(v: &Json) -> Result<Duration, Fault> {
+/// Nobody waits longer than this for a power action: a year.
+const LONGEST: i64 = 86_400 * 365;
+
+/// A whole number of seconds; a fraction is cut off, and what is longer than anybody waits is the longest wait.
+fn seconds(v: &Json) -> Result<i64, Fault> {
+    #[allow(clippy::cast_possible_truncation, reason = "a cast of a float cuts off and saturates")]
     let n = match v {
-        Json::Number(n) => n.as_u64(),
-        Json::String(s) => s.trim().parse().ok(),
+        Json::Number(n) => n.as_i64().or_else(|| n.as_f64().map(|f| f as i64)),
+        Json::String(s) => {
+            let digits = s.trim().trim_start_matches(['+', '-']);
+            let whole = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+            whole.then(|| s.trim().parse().unwrap_or(LONGEST))
+        }
+        Json::Bool(b) => Some(i64::from(*b)),
         _ => None,
     };
-    n.filter(|n| (1..=86_400 * 365).contains(n))
-        .map(Duration::from_secs)
-        .ok_or_else(|| Fault::invalid("\"timeout\" must be a whole number of seconds, at least 1."))
+    n.map(|n| n.min(LONGEST)).ok_or_else(|| Fault::invalid("\"timeout\" must be a whole number of seconds, at least 1."))
 }
 
 /// `PUT states/raid`: the wish only; cleaning makes it so.

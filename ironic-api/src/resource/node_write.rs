@@ -64,7 +64,7 @@ fn owner_of_new(req: &Req, asked: Option<String>) -> Result<Option<String>, Faul
     if !own || req.rights.caller.system_scope.is_some() {
         return Ok(asked);
     }
-    if asked.is_some() && asked != req.cx.project {
+    if asked.as_ref().is_some_and(|o| !o.is_empty()) && asked != req.cx.project {
         return Err(Fault::invalid("\"owner\" of a new node must be the project of the caller; set it afterwards."));
     }
     Ok(req.cx.project.clone())
@@ -79,7 +79,8 @@ pub(crate) async fn create(api: &Api, req: &Req) -> Result<Reply, Fault> {
         None | Some(Json::Null) => NodeId::random(),
         Some(v) => NodeId(v.as_str().and_then(parse_uuid).ok_or_else(|| Fault::invalid("\"uuid\" must be a UUID."))?),
     };
-    node_doc::Doc(&body).bool("console_enabled")?;
+    node_doc::Doc(&body).not_null(&["console_enabled", "maintenance", "properties"])?;
+    let console_enabled = node_doc::Doc(&body).bool("console_enabled")?.unwrap_or(false);
 
     let mut draft = node_doc::read(&body, NodeSpec::default())?;
     draft.spec.disable_power_off.get_or_insert(false);
@@ -92,21 +93,19 @@ pub(crate) async fn create(api: &Api, req: &Req) -> Result<Reply, Fault> {
     if let Some(c) = spec.chassis_uuid {
         chassis::must_exist(api, c, FaultKind::InvalidParameterValue).await?;
     }
-    if spec.retired_reason.is_some() && !spec.retired {
-        return Err(Fault::invalid("\"retired_reason\" needs \"retired\" to be true."));
-    }
     check_boot_mode(&spec.properties, &api.config.disallowed_enrollment_boot_modes)?;
     if body.get("conductor_group").is_none_or(Json::is_null) {
         spec.conductor_group.clone_from(&api.config.default_conductor_group);
     }
-    if spec.resource_class.is_none() {
+    if spec.resource_class.as_deref().is_none_or(str::is_empty) {
         spec.resource_class.clone_from(&api.config.default_resource_class);
     }
     node_rules::name_instance(&mut spec);
     spec.interfaces = interfaces::offer(api, &spec.conductor_group, &spec.driver).await?.complete(&chosen)?;
 
     let available = req.version.has(Behaviour::CreateAvailable);
-    let status = NodeStatus::new(if available { ProvisionState::Available } else { ProvisionState::Enroll });
+    let mut status = NodeStatus::new(if available { ProvisionState::Available } else { ProvisionState::Enroll });
+    status.console_enabled = console_enabled;
     let node = api.store.node_create(NodeNew { id, spec, status, traits: vec![], history: vec![], events: vec![] }).await?;
     api.conductor.node_changed(node.id);
     let location = format!("{}/v1/nodes/{}", req.base, node.id);
@@ -174,6 +173,9 @@ async fn patched(api: &Api, req: &Req, patch: &Patch, reset: bool, node: &Node) 
                 doc.remove(&key);
             }
         }
+    }
+    if doc.get("maintenance").is_none_or(Json::is_null) {
+        return Err(Fault::invalid("\"/maintenance\" must be true or false; it cannot be removed."));
     }
     let mut draft = node_doc::read(&doc, node.spec.clone())?;
     draft.spec.parent_node =

@@ -24,7 +24,8 @@ use crate::{
 use PortField as F;
 
 const SHORT: &[PortField] = &[F::Uuid, F::Address, F::Links];
-const FILTERS: &[&str] = &["node", "node_uuid", "address", "portgroup", "shard", "conductor_groups", "description_contains"];
+/// Query parameters that narrow its lists.
+pub(crate) const FILTERS: &[&str] = &["node", "node_uuid", "address", "portgroup", "shard", "conductor_groups", "description_contains"];
 /// Keys of `local_link_connection` that only some microversions know.
 pub(super) const VTEP: &[&str] = &["vtep-logical-switch", "vtep-physical-switch"];
 
@@ -192,8 +193,8 @@ async fn collection(api: &Api, req: &Req, shown: Shown<PortField>, within: Optio
 /// `GET /v1/ports/{ident}`.
 pub(crate) async fn show(api: &Api, req: &Req) -> Result<Reply, Fault> {
     req.query.only(&["fields"])?;
-    let fields = fields_of_one(req)?;
     let port = port_of_path(api, req).await?;
+    let fields = fields_of_one(req)?;
     Reply::ok(&View { one: &port, fields, look: Look::of(req) })
 }
 

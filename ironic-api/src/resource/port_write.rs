@@ -33,6 +33,7 @@ const CONNECTIVITY: &[&str] = &["portgroup_uuid", "pxe_enabled", "local_link_con
 /// What names the node in the body of a new port.
 fn owner(doc: &JsonMap) -> Result<String, Fault> {
     let d = Doc(doc);
+    d.not_null(&["node_uuid", "node_ident", "pxe_enabled"])?;
     match (d.text("node_uuid", 255)?, d.text("node_ident", 255)?) {
         (Some(u), None) => {
             parse_uuid(&u).ok_or_else(|| Fault::invalid("\"node_uuid\" must be the UUID of a node."))?;

@@ -22,7 +22,8 @@ use crate::{
 use PortgroupField as F;
 
 const SHORT: &[PortgroupField] = &[F::Uuid, F::Address, F::Name, F::Links];
-const FILTERS: &[&str] = &["node", "address", "shard", "conductor_groups"];
+/// Query parameters that narrow its lists.
+pub(crate) const FILTERS: &[&str] = &["node", "address", "shard", "conductor_groups"];
 
 impl Show for Portgroup {
     type Field = PortgroupField;
@@ -117,8 +118,8 @@ async fn collection(api: &Api, req: &Req, detail: bool, node: Option<NodeId>) ->
 /// `GET /v1/portgroups/{ident}`.
 pub(crate) async fn show(api: &Api, req: &Req) -> Result<Reply, Fault> {
     req.query.only(&["fields"])?;
-    let fields = fields_of_one(req)?;
     let group = portgroup_of_path(api, req).await?;
+    let fields = fields_of_one(req)?;
     Reply::ok(&View { one: &group, fields, look: Look::of(req) })
 }
 

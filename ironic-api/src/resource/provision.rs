@@ -2,7 +2,7 @@
 //! verb is checked by the conductor, which also checks the state again when it writes.
 
 use bessemer_model::{
-    Json,
+    Json, JsonMap,
     fault::{Fault, FaultKind},
     node::Node,
     secret::Secret,
@@ -29,6 +29,7 @@ pub(crate) async fn set(api: &Api, req: &Req) -> Result<Reply, Fault> {
     let args = req.body.args()?;
     args.only(&["target", "configdrive", "clean_steps", "deploy_steps", "service_steps", "rescue_password", "disable_ramdisk", "runbook"])?;
     let target = args.required_text("target")?.to_owned();
+    check_types(&args)?;
     let node = api.node_of_path(req).await?;
     req.version.check_verb(&target)?;
     let verb = Verb::parse(&target).ok_or_else(|| Fault::invalid(format!("The requested action \"{target}\" could not be understood.")))?;
@@ -40,6 +41,22 @@ pub(crate) async fn set(api: &Api, req: &Req) -> Result<Reply, Fault> {
     let request = request(api, req.version, verb, &target, args, runbook)?;
     api.conductor.provision(&req.cx, node.id, request).await?;
     Ok(Reply::accepted().at(states_location(req)))
+}
+
+/// Types are looked at before the verb, the node and the microversion.
+fn check_types(args: &Args) -> Result<(), Fault> {
+    if args.get("configdrive").is_some_and(|c| !c.is_string() && !c.is_object()) {
+        return Err(Fault::invalid("\"configdrive\" must be text or an object."));
+    }
+    for list in [StepList::Clean, StepList::Deploy, StepList::Service] {
+        if args.get(list.key()).is_some_and(|v| !v.is_array()) {
+            return Err(Fault::invalid(format!("\"{}\" must be a list.", list.key())));
+        }
+    }
+    for key in ["rescue_password", "runbook"] {
+        args.text(key)?;
+    }
+    args.bool("disable_ramdisk").map(drop)
 }
 
 /// Whether the node's state knows the verb; a node that is being worked on is locked rather than in a wrong state.
@@ -76,8 +93,9 @@ fn request(
     let newer = |what: &str| Fault::new(FaultKind::NotAcceptable, format!("{what} needs a newer API version."));
     let wrong = |what: &str| Fault::invalid(format!("\"{what}\" cannot be given with \"{target}\"."));
 
-    // An empty config drive is none, whatever its type.
-    let configdrive = args.0.remove("configdrive").filter(|v| !v.is_null());
+    // An empty config drive is none, whatever its type; so is an empty list of steps that the verb does not take.
+    let empty = |v: &Json| v.as_str() == Some("") || v.as_object().is_some_and(JsonMap::is_empty);
+    let configdrive = args.0.remove("configdrive").filter(|v| !v.is_null() && !empty(v));
     if let Some(c) = &configdrive {
         // The alias `deploy` came after config drives and never took one.
         if !matches!(target, "active" | "rebuild") {
@@ -88,8 +106,6 @@ fn request(
         }
         check_configdrive(c, version)?;
     }
-    let configdrive = configdrive.filter(|c| *c != Json::String(String::new()) && c.as_object().is_none_or(|m| !m.is_empty()));
-
     let disable_ramdisk = args.bool("disable_ramdisk")?;
     if disable_ramdisk.is_some() {
         let since = match verb {
@@ -114,6 +130,7 @@ fn request(
     };
     for (list, disallowed, fits) in lists {
         match args.get(list.key()) {
+            Some(v) if !fits && v.as_array().is_some_and(Vec::is_empty) => {}
             Some(_) if !fits => return Err(wrong(list.key())),
             Some(_) if list == StepList::Deploy && !version.has(Behaviour::DeploySteps) => return Err(newer("\"deploy_steps\"")),
             // Beside a runbook only an empty list comes as far as this.

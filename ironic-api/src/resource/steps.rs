@@ -87,8 +87,13 @@ fn one(list: StepList, m: &JsonMap) -> Result<UserStep, Fault> {
     let whole = |k: &str| -> Result<Option<u32>, Fault> {
         let n = match m.get(k) {
             None => return Ok(None),
-            Some(Json::Number(n)) => n.as_u64().and_then(|n| u32::try_from(n).ok()),
-            Some(Json::String(s)) if !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit()) => s.parse().ok(),
+            // What is beyond the largest number that is kept orders like it.
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and not negative; the cast saturates")]
+            Some(Json::Number(n)) => {
+                let whole = n.as_f64().filter(|f| *f >= 0.0 && f.fract() == 0.0).map(|f| f as u64);
+                n.as_u64().or(whole).map(|n| u32::try_from(n).unwrap_or(u32::MAX))
+            }
+            Some(Json::String(s)) if !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit()) => Some(s.parse().unwrap_or(u32::MAX)),
             Some(_) => None,
         };
         n.map(Some).ok_or_else(|| bad(&format!("\"{k}\" must be a whole number that is not negative")))

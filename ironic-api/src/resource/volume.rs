@@ -270,8 +270,8 @@ fn id_of(ident: &str) -> Result<VolumeId, Fault> {
 pub(crate) async fn show<D: Kind>(api: &Api, req: &Req) -> Result<Reply, Fault> {
     req.query.only(&["fields"])?;
     let id = id_of(req.param(0))?;
-    let fields = fields_of_one(req)?;
     let volume = seen(req, api.store.volume_get::<D>(id).await?);
+    let fields = fields_of_one(req)?;
     Reply::ok(&View { one: &volume, fields, look: Look::of(req) })
 }
 

@@ -82,8 +82,6 @@ behaviours! {
     PortNodeIdent 94..=MAX;
     /// The physical network of a port in a port group is that of the group.
     GroupNetwork 102..=MAX;
-    /// `~0` and `~1` are understood in paths of patches.
-    EscapedPatchKeys 98..=MAX;
     /// `disable_ramdisk` with `service`.
     ServiceWithoutRamdisk 108..=MAX;
     /// Runbooks have free names and are matched by their own traits; before, their name is the trait.

@@ -41,7 +41,7 @@ impl FieldRule {
 }
 
 macro_rules! resource {
-    ($(#[$doc:meta])* $resource:ident: $($variant:ident $wire:literal since $since:literal $($flag:ident)*;)*) => {
+    ($(#[$doc:meta])* $resource:ident $([$($column:literal)*])?: $($variant:ident $wire:literal since $since:literal $($flag:ident)*;)*) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
@@ -50,6 +50,7 @@ macro_rules! resource {
 
         impl super::FieldTable for $resource {
             const ALL: &'static [Self] = &[$(Self::$variant,)*];
+            const COLUMNS: &'static [&'static str] = &[$($($column,)*)?];
             const RULES: &'static [FieldRule] = &[$(FieldRule { name: $wire, since: $since, flags: 0 $(| $flag)* },)*];
             fn index(self) -> u8 { self as u8 }
         }
@@ -68,7 +69,7 @@ macro_rules! resource {
 
 resource! {
     /// Fields of a node.
-    NodeField:
+    NodeField ["version" "chassis_id" "allocation_id" "conductor_affinity"]:
     Uuid "uuid" since 1 CREATE;
     CreatedAt "created_at" since 1 SHOWN;
     UpdatedAt "updated_at" since 1 SHOWN;
@@ -158,7 +159,7 @@ resource! {
 
 resource! {
     /// Fields of a port.
-    PortField:
+    PortField ["version" "node_id" "portgroup_id"]:
     Uuid "uuid" since 1 CREATE;
     CreatedAt "created_at" since 1;
     UpdatedAt "updated_at" since 1;
@@ -181,7 +182,7 @@ resource! {
 
 resource! {
     /// Fields of a port group.
-    PortgroupField:
+    PortgroupField ["version" "node_id"]:
     Uuid "uuid" since 23 CREATE;
     CreatedAt "created_at" since 23;
     UpdatedAt "updated_at" since 23;
@@ -202,7 +203,7 @@ resource! {
 
 resource! {
     /// Fields of a chassis.
-    ChassisField:
+    ChassisField ["version"]:
     Uuid "uuid" since 1 CREATE PATCH;
     CreatedAt "created_at" since 1;
     UpdatedAt "updated_at" since 1;
@@ -214,7 +215,7 @@ resource! {
 
 resource! {
     /// Fields of a volume connector.
-    ConnectorField:
+    ConnectorField ["version" "node_id"]:
     Uuid "uuid" since 32 CREATE;
     CreatedAt "created_at" since 32;
     UpdatedAt "updated_at" since 32;
@@ -227,7 +228,7 @@ resource! {
 
 resource! {
     /// Fields of a volume target.
-    TargetField:
+    TargetField ["version" "node_id"]:
     Uuid "uuid" since 32 CREATE;
     CreatedAt "created_at" since 32;
     UpdatedAt "updated_at" since 32;
@@ -242,7 +243,7 @@ resource! {
 
 resource! {
     /// Fields of an allocation.
-    AllocationField:
+    AllocationField ["version" "node_id" "conductor_affinity"]:
     Uuid "uuid" since 52 CREATE;
     CreatedAt "created_at" since 52;
     UpdatedAt "updated_at" since 52;
@@ -260,7 +261,7 @@ resource! {
 
 resource! {
     /// Fields of a conductor.
-    ConductorField:
+    ConductorField ["version" "online"]:
     Hostname "hostname" since 49;
     ConductorGroup "conductor_group" since 49;
     Alive "alive" since 49 UNSORTABLE;
@@ -328,7 +329,7 @@ resource! {
 
 resource! {
     /// Fields of a history entry.
-    HistoryField:
+    HistoryField ["version" "node_id"]:
     Uuid "uuid" since 78;
     CreatedAt "created_at" since 78;
     Severity "severity" since 78;
@@ -345,7 +346,7 @@ resource! {
 
 resource! {
     /// Fields of a deploy template. `description` is taken and forgotten, which the resource sees to.
-    DeployTemplateField:
+    DeployTemplateField ["version"]:
     Uuid "uuid" since 55 CREATE;
     CreatedAt "created_at" since 55;
     UpdatedAt "updated_at" since 55;
@@ -357,7 +358,7 @@ resource! {
 
 resource! {
     /// Fields of a runbook.
-    RunbookField:
+    RunbookField ["version"]:
     Uuid "uuid" since 92 CREATE;
     CreatedAt "created_at" since 92;
     UpdatedAt "updated_at" since 92;
@@ -374,7 +375,7 @@ resource! {
 
 resource! {
     /// Fields of an inspection rule.
-    RuleField:
+    RuleField ["version" "scope"]:
     Uuid "uuid" since 96 CREATE PATCH;
     CreatedAt "created_at" since 96 PATCH;
     UpdatedAt "updated_at" since 96 PATCH;

@@ -18,6 +18,8 @@ use super::{
 pub trait FieldTable: Copy + 'static {
     /// Every field, in the order of `RULES`.
     const ALL: &'static [Self];
+    /// What is no field, but is sorted by all the same: columns that the contract's first server has in its tables.
+    const COLUMNS: &'static [&'static str];
     /// The rules.
     const RULES: &'static [FieldRule];
     /// Position in both.
@@ -176,8 +178,16 @@ impl Version {
             let r = f.rule();
             !r.is(UNSORTABLE) && (!r.is(SHOWN) || matches!(r.name, "created_at" | "updated_at"))
         };
-        let named = F::named(key);
-        if named.is_some_and(|f| !self.lets(f) && !f.rule().is(UNKNOWN_BEFORE)) {
+        // The number of a node stands for the node; the others tell nothing apart from the order of creation.
+        let named = match (F::COLUMNS.contains(&key), key) {
+            (true, "node_id") => F::named("node_uuid").filter(sortable),
+            (true, _) => None,
+            (false, _) => F::named(key),
+        };
+        if F::COLUMNS.contains(&key) && named.is_none() {
+            return Ok(None);
+        }
+        if named.is_some_and(|f| !self.lets(f) && !f.rule().is(UNKNOWN_BEFORE) && !f.rule().is(SHOWN)) {
             return Err(too_new(key));
         }
         let field = named.filter(sortable);
