@@ -155,7 +155,7 @@ fn every_route_that_a_policy_guards_is_in_the_table_of_requests() {
         let ident = |s: &str| if s.starts_with('{') { "3fd1ac4e-0000-4000-8000-000000000000".to_owned() } else { s.to_owned() };
         let segments: Vec<String> = path.split('/').map(ident).collect();
         match route::find(method, &segments, false, Version::MAX) {
-            Ok((op, _)) => asked.push(op),
+            Ok(found) => asked.push(found.op),
             Err(_) => panic!("no such route: {line}"),
         }
     }

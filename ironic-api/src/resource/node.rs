@@ -185,7 +185,8 @@ async fn parent(api: &Api, req: &Req, ident: &str) -> Result<NodeId, Fault> {
     match parse_uuid(ident) {
         Some(u) => Ok(NodeId(u)),
         None => match visible_node(api, req, ident).await {
-            Err(f) if f.kind == FaultKind::NodeNotFound => Ok(NodeId(uuid::Uuid::nil())),
+            // What cannot be a node has no children either.
+            Err(f) if matches!(f.kind, FaultKind::NodeNotFound | FaultKind::InvalidParameterValue) => Ok(NodeId(uuid::Uuid::nil())),
             found => Ok(found?.id),
         },
     }
