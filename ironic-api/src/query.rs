@@ -142,10 +142,10 @@ pub(crate) struct Shown<F> {
 /// `fields` with `detail`, either below its microversion, unknown or too new fields.
 pub(crate) fn shown_in_list<F: FieldTable>(query: &Query, version: Version, short: &[F]) -> Result<Shown<F>, Fault> {
     let detail = query.bool("detail")?;
+    let shown = shown(query, version)?;
     if detail.is_some() && !version.has(Behaviour::DetailQuery) {
         return Err(Fault::invalid("The query parameter \"detail\" needs a newer API version."));
     }
-    let shown = shown(query, version)?;
     match (shown, detail) {
         (Some(_), Some(true)) => Err(Fault::invalid("A subset of fields cannot be fetched with \"detail\".")),
         (Some((set, named)), _) => Ok(Shown { set: set.and(version.listed()), named: Some(named), detail }),

@@ -532,6 +532,7 @@ const PLACES: &[Place] = &[
     at("events", "POST", &[post(Op::Events).since(54, NotFound)]),
 
     at("lookup", G, &[get(Op::Lookup).since(22, NotFound)]),
+    at("lookup/{}", G, &[]),
     at("heartbeat", "POST", &[post(Op::Heartbeat).since(22, NotFound)]),
     at("heartbeat/{}", "POST", &[post(Op::Heartbeat).since(22, NotFound)]),
     at("continue_inspection", "POST", &[post(Op::ContinueInspection)]),
@@ -574,8 +575,20 @@ fn is_ident_looked_at_later(segments: &[String]) -> bool {
     match words.as_slice() {
         ["nodes", _, "states" | "vendor_passthru", ..] | ["nodes", _, "management", _, ..] | ["nodes", "", "validate"] => true,
         ["nodes" | "portgroups", ""] | ["portgroups", "", ..] => true,
-        ["nodes" | "portgroups", ident, ..] => parse_uuid(ident).is_some() || is_loose_name(ident),
+        ["nodes" | "portgroups", ident, ..] => can_name(ident),
         _ => true,
+    }
+}
+
+fn can_name(ident: &str) -> bool {
+    parse_uuid(ident).is_some() || is_loose_name(ident)
+}
+
+/// The place does not take the method. Below a node, what names it is looked at even then, if not before.
+fn no_method(segments: &[String], allow: &'static str) -> Lost {
+    match segments {
+        [root, ident, _, ..] if root == "nodes" && !ident.is_empty() && !can_name(ident) => Lost::Refused(Refusal::Ident),
+        _ => Lost::Refused(Refusal::Method(allow)),
     }
 }
 
@@ -617,7 +630,7 @@ pub(crate) fn find(method: &str, segments: &[String], slash: bool, version: Vers
     let Some((pattern, place)) = chosen.or_else(|| place_of(segments)) else {
         return beyond(method, segments, version);
     };
-    let entry = place.takes(method).ok_or(Lost::Refused(Refusal::Method(place.allow)))?;
+    let entry = place.takes(method).ok_or_else(|| no_method(segments, place.allow))?;
     if place.exact && slash {
         return Err(Lost::Fault(FaultKind::NotFound));
     }
@@ -636,7 +649,7 @@ fn beyond(method: &str, segments: &[String], version: Version) -> Result<Found, 
         Some((places_of(known).find(|(_, place)| !place.exact)?, rest))
     });
     let Some(((pattern, place), rest)) = above else { return Err(Lost::Refused(Refusal::Unrouted)) };
-    let entry = place.takes(method).ok_or(Lost::Refused(Refusal::Method(place.allow)))?;
+    let entry = place.takes(method).ok_or_else(|| no_method(segments, place.allow))?;
     entry.reached(version)?;
     match rest {
         [fields] if entry.op.takes_fields() => Ok(Found { op: entry.op, params: params(pattern, segments), fields: Some(fields.clone()) }),

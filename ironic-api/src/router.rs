@@ -335,7 +335,7 @@ async fn dispatch(api: &Api, req: &Req, op: Op) -> Result<Reply, Fault> {
         Op::Inventory => node_sub::inventory(api, req).await,
         Op::NodePorts => port::list_of_node(api, req, false).await,
         Op::NodePortsDetail => port::list_of_node(api, req, true).await,
-        Op::NodeVolume => volume_root::of_node(api, req).await,
+        Op::NodeVolume => volume_root::of_node(req),
         Op::ConnectorListOfNode => volume::list_of_node::<Connector>(api, req).await,
         Op::ConnectorMisplaced => volume::misplaced::<Connector>(api, req).await,
         Op::ConnectorList => volume::list::<Connector>(api, req).await,

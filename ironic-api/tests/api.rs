@@ -301,6 +301,8 @@ async fn inspection_data_needs_an_interface_with_an_address() {
         assert_eq!(s.call("POST", &path, "latest", Some(bad.clone())).await.0, StatusCode::BAD_REQUEST, "{bad}");
     }
     let good = json!({"inventory": {"interfaces": [{"mac_address": "52:54:00:aa:00:01"}]}});
+    let manage = format!("/v1/nodes/{id}/states/provision");
+    assert_eq!(s.call("PUT", &manage, "latest", Some(json!({"target": "manage"}))).await.0, StatusCode::ACCEPTED);
     let (status, v) = s.call("POST", &path, "latest", Some(good)).await;
     assert_eq!((status, &v["node"]["uuid"]), (StatusCode::ACCEPTED, &json!(id)));
 }

@@ -85,7 +85,7 @@ pub(crate) async fn list(api: &Api, req: &Req) -> Result<Reply, Fault> {
 /// `GET /v1/conductors/{hostname}`.
 pub(crate) async fn show(api: &Api, req: &Req) -> Result<Reply, Fault> {
     req.query.only(&["fields"])?;
-    let fields = fields_of_one(req)?;
     let c = api.store.conductor_get(req.param(0)).await?;
+    let fields = fields_of_one(req)?;
     Reply::ok(&render(&c, &alive(api).await?, fields, &req.base))
 }

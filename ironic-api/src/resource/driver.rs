@@ -78,16 +78,16 @@ fn keep(mut m: JsonMap, names: Option<&Vec<String>>) -> Json {
 pub(crate) async fn list(api: &Api, req: &Req) -> Result<Reply, Fault> {
     let q = &req.query;
     q.only(&["type", "detail", "fields"])?;
+    let detail = q.bool("detail")?.unwrap_or(false);
+    if detail && q.get("fields").is_some() {
+        return Err(Fault::invalid("A subset of fields cannot be fetched with \"detail\"."));
+    }
     req.version.check_query(Listed::Drivers, q.names())?;
     let classic = match q.get("type") {
         None | Some("dynamic") => false,
         Some("classic") => true,
         Some(other) => return Err(Fault::invalid(format!("Driver type must be dynamic or classic, not \"{other}\"."))),
     };
-    let detail = q.bool("detail")?.unwrap_or(false);
-    if detail && q.get("fields").is_some() {
-        return Err(Fault::invalid("A subset of fields cannot be fetched with \"detail\"."));
-    }
     let (fields, names) = selection(req, detail)?;
     let conductors = api.ring.conductors().await?;
     let rows: Vec<Json> = if classic {
@@ -107,10 +107,10 @@ fn no_driver(name: &str) -> Fault {
 pub(crate) async fn show(api: &Api, req: &Req) -> Result<Reply, Fault> {
     req.query.only(&["fields"])?;
     req.version.check_query(Listed::Drivers, req.query.names())?;
-    let (fields, names) = selection(req, req.version.has(Behaviour::DriverDetails))?;
     let conductors = api.ring.conductors().await?;
     let all = conductors.drivers();
     let (name, hosts, offer) = all.iter().find(|(n, ..)| *n == req.param(0)).ok_or_else(|| no_driver(req.param(0)))?;
+    let (fields, names) = selection(req, req.version.has(Behaviour::DriverDetails))?;
     Reply::ok(&keep(render(name, hosts, offer, fields, &req.base), names.as_ref()))
 }
 

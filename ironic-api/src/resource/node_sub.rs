@@ -104,12 +104,12 @@ pub(crate) async fn traits_set(api: &Api, req: &Req) -> Result<Reply, Fault> {
     req.query.only(&[])?;
     let args = req.body.args()?;
     args.only(&["traits"])?;
+    let node = api.node_of_path(req).await?;
     let list = args.get("traits").ok_or_else(|| Fault::invalid("\"traits\" must be a list of traits."))?;
     let names = read_traits(list)?;
     if names.len() > MAX_TRAITS {
         return Err(Fault::invalid(format!("A node has at most {MAX_TRAITS} traits.")));
     }
-    let node = api.node_of_path(req).await?;
     api.store.node_set_traits(node.id, names).await?;
     api.conductor.node_changed(node.id);
     Ok(Reply::no_content())

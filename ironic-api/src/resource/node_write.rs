@@ -70,6 +70,16 @@ fn owner_of_new(req: &Req, asked: Option<String>) -> Result<Option<String>, Faul
     Ok(req.cx.project.clone())
 }
 
+/// `secure_boot` of a new node: of texts, every one but the empty one counts as true.
+fn secure_boot(given: Option<&Json>) -> Result<Option<bool>, Fault> {
+    match given {
+        None | Some(Json::Null) => Ok(None),
+        Some(Json::Bool(b)) => Ok(Some(*b)),
+        Some(Json::String(s)) => Ok(Some(!s.is_empty())),
+        Some(_) => Err(Fault::invalid("\"secure_boot\" must be a boolean.")),
+    }
+}
+
 /// `POST /v1/nodes`.
 pub(crate) async fn create(api: &Api, req: &Req) -> Result<Reply, Fault> {
     req.query.only(&[])?;
@@ -81,6 +91,8 @@ pub(crate) async fn create(api: &Api, req: &Req) -> Result<Reply, Fault> {
     };
     node_doc::Doc(&body).not_null(&["console_enabled", "maintenance", "properties"])?;
     let console_enabled = node_doc::Doc(&body).bool("console_enabled")?.unwrap_or(false);
+    let boot_mode = node_doc::Doc(&body).text("boot_mode", 255)?;
+    let secure_boot = secure_boot(body.get("secure_boot"))?;
 
     let mut draft = node_doc::read(&body, NodeSpec::default())?;
     draft.spec.disable_power_off.get_or_insert(false);
@@ -105,7 +117,8 @@ pub(crate) async fn create(api: &Api, req: &Req) -> Result<Reply, Fault> {
 
     let available = req.version.has(Behaviour::CreateAvailable);
     let mut status = NodeStatus::new(if available { ProvisionState::Available } else { ProvisionState::Enroll });
-    status.console_enabled = console_enabled;
+    // Remembered as told; the conductor's own look at the machine replaces it.
+    (status.console_enabled, status.boot_mode, status.secure_boot) = (console_enabled, boot_mode, secure_boot);
     let node = api.store.node_create(NodeNew { id, spec, status, traits: vec![], history: vec![], events: vec![] }).await?;
     api.conductor.node_changed(node.id);
     let location = format!("{}/v1/nodes/{}", req.base, node.id);
@@ -178,6 +191,9 @@ async fn patched(api: &Api, req: &Req, patch: &Patch, reset: bool, node: &Node) 
         return Err(Fault::invalid("\"/maintenance\" must be true or false; it cannot be removed."));
     }
     let mut draft = node_doc::read(&doc, node.spec.clone())?;
+    if patch.assigns("parent_node") && draft.parent.is_none() {
+        return Err(Fault::invalid("\"/parent_node\" must be the UUID or name of a node; remove it to have none."));
+    }
     draft.spec.parent_node =
         if patch.touches("parent_node") { parent(api, req, &draft, node.spec.owner.as_deref()).await? } else { node.spec.parent_node };
     let Draft { mut spec, interfaces: chosen, .. } = draft;

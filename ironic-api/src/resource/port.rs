@@ -77,10 +77,11 @@ pub(super) fn parse_address(s: &str) -> Result<String, Fault> {
 /// The port that a path names.
 pub(crate) async fn port_of_path(api: &Api, req: &Req) -> Result<Port, Fault> {
     let ident = req.param(0);
-    if parse_uuid(ident).is_none() && !req.version.has(Behaviour::PortNames) {
-        return Err(Fault::invalid("Expected the UUID of a port."));
-    }
     check_ident(ident)?;
+    // To older clients ports have no names.
+    if parse_uuid(ident).is_none() && !req.version.has(Behaviour::PortNames) {
+        return Err(Fault::new(FaultKind::PortNotFound, format!("Port {ident} could not be found.")));
+    }
     Ok(api.store.port_get(ident).await?)
 }
 

@@ -49,8 +49,9 @@ pub(crate) async fn node_methods(api: &Api, req: &Req) -> Result<Reply, Fault> {
 
 /// Any method of `vendor_passthru` of a node.
 pub(crate) async fn node_call(api: &Api, req: &Req) -> Result<Reply, Fault> {
+    let call = call(req)?;
     let node = api.node_of_path(req).await?;
-    reply(api.conductor.vendor_call(&req.cx, node.id, call(req)?).await?)
+    reply(api.conductor.vendor_call(&req.cx, node.id, call).await?)
 }
 
 /// `GET vendor_passthru/methods` of a driver.

@@ -3,11 +3,7 @@
 use bessemer_model::{Json, fault::Fault};
 use serde_json::json;
 
-use crate::{
-    links::Links,
-    reply::Reply,
-    request::{Api, Req},
-};
+use crate::{links::Links, reply::Reply, request::Req, resource::node_link::check_ident};
 
 fn volume_links(base: &str, below: &str) -> Result<Reply, Fault> {
     let pair = |what: &str| -> Result<Json, Fault> {
@@ -22,8 +18,8 @@ pub(crate) fn show(req: &Req) -> Result<Reply, Fault> {
     volume_links(&req.base, "")
 }
 
-/// `GET /v1/nodes/{ident}/volume`.
-pub(crate) async fn of_node(api: &Api, req: &Req) -> Result<Reply, Fault> {
-    api.node_of_path(req).await?;
+/// `GET /v1/nodes/{ident}/volume`. The same whether there is such a node.
+pub(crate) fn of_node(req: &Req) -> Result<Reply, Fault> {
+    check_ident(req.param(0))?;
     volume_links(&req.base, &format!("nodes/{}/", req.param(0)))
 }

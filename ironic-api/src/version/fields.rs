@@ -128,8 +128,8 @@ resource! {
     RetiredReason "retired_reason" since 61 CREATE PATCH;
     Lessee "lessee" since 65 CREATE PATCH;
     NetworkData "network_data" since 66 CREATE PATCH UNSORTABLE;
-    BootMode "boot_mode" since 75;
-    SecureBoot "secure_boot" since 75;
+    BootMode "boot_mode" since 75 CREATE;
+    SecureBoot "secure_boot" since 75 CREATE;
     Shard "shard" since 82 CREATE PATCH;
     ParentNode "parent_node" since 83 CREATE PATCH;
     DisablePowerOff "disable_power_off" since 95 CREATE PATCH;
