@@ -59,6 +59,11 @@ impl Progress {
         self.total.store(total.unwrap_or(UNKNOWN), Ordering::Relaxed);
     }
 
+    /// Another word for what happens, while the bytes of the phase go on being counted.
+    pub fn rename_phase(&self, phase: &str) {
+        phase.clone_into(&mut self.slow.lock().unwrap_or_else(PoisonError::into_inner).phase);
+    }
+
     /// `bytes` more are done.
     pub fn add(&self, bytes: u64) {
         self.done.fetch_add(bytes, Ordering::Relaxed);

@@ -203,10 +203,10 @@ impl Work {
         };
         drop(disk);
         if self.request.wipe_metadata {
-            self.progress.start_phase("wiping", None);
+            // The download goes on meanwhile and counts its bytes.
+            self.progress.rename_phase("wiping");
             crate::disk::wipe::wipe_metadata(&self.request.device, self.request.guard_special)?;
-            self.progress.start_phase("writing", self.total);
-            self.progress.set(image.source().received());
+            self.progress.rename_phase("writing");
         }
         let mut sink = DiskSink::start(Disk::open(&self.request.device)?)?;
         let image_size = match plan {
