@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::process::Output;
+
 use bessemer_lab::cli::Baremetal;
 use bessemer_lab::peers;
 use serde_json::Value;
@@ -74,9 +76,17 @@ fn answers_are_those_of_the_python_client() {
     let mut wrong = Vec::new();
     for line in lines {
         let words: Vec<&str> = line.split(' ').collect();
-        let theirs = python.attempt(&words, LIMIT).expect("it runs");
-        let ours = service.run(&words);
-        if ours.stdout != theirs.stdout || ours.status.success() != theirs.status.success() {
+        let ask = || (python.attempt(&words, LIMIT).expect("it runs"), service.run(&words));
+        let same = |theirs: &Output, ours: &Output| ours.stdout == theirs.stdout && ours.status.success() == theirs.status.success();
+        let (mut theirs, mut ours) = ask();
+        // A conductor renews its row every three seconds: both are asked again where that came between them.
+        for _ in 0..4 {
+            if same(&theirs, &ours) {
+                break;
+            }
+            (theirs, ours) = ask();
+        }
+        if !same(&theirs, &ours) {
             let (theirs, ours) = (text(&theirs.stdout) + &text(&theirs.stderr), text(&ours.stdout) + &text(&ours.stderr));
             wrong.push(format!("--- {line}\npython:\n{theirs}\nours:\n{ours}"));
         }
