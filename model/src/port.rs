@@ -78,11 +78,19 @@ pub struct Port {
     pub available_for_dynamic_portgroup: bool,
 }
 
+/// Where `internal_info` of a port or a port group keeps the VIF of the tenant (`nova-calls.md`).
+pub const VIF_KEY: &str = "tenant_vif_port_id";
+
+/// The VIF in an `internal_info`; an empty one is none.
+pub(crate) fn vif(internal_info: &JsonMap) -> Option<&str> {
+    internal_info.get(VIF_KEY).and_then(crate::Json::as_str).filter(|v| !v.is_empty())
+}
+
 impl Port {
     /// The VIF of the tenant that is attached to it.
     #[must_use]
     pub fn vif(&self) -> Option<&str> {
-        self.internal_info.get("tenant_vif_port_id").and_then(crate::Json::as_str)
+        vif(&self.internal_info)
     }
 
     /// A port without an address and with every other attribute at its default. Times, `seq` and `revision` are the store's to set.

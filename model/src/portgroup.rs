@@ -38,7 +38,7 @@ impl Portgroup {
     /// The VIF of the tenant that is attached to it.
     #[must_use]
     pub fn vif(&self) -> Option<&str> {
-        self.internal_info.get("tenant_vif_port_id").and_then(crate::Json::as_str)
+        crate::port::vif(&self.internal_info)
     }
 
     /// A port group with every attribute at its default. Times, `seq` and `revision` are the store's to set.

@@ -45,7 +45,7 @@ async fn port(w: &World, node: NodeId, last: u8, change: impl FnOnce(&mut Port))
 
 async fn attached(w: &World, id: PortId) -> Result<Option<String>> {
     let p = w.store.port_get(&id.to_string()).await?;
-    Ok(p.internal_info.get("tenant_vif_port_id").and_then(|v| v.as_str()).map(str::to_owned))
+    Ok(p.vif().map(str::to_owned))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,20 +10,17 @@ use std::{
 
 use bessemer_db::{DbError, PortFilter, PortPage, PortgroupFilter, PortgroupPage};
 use bessemer_model::{
-    Json, JsonMap,
     fault::{Fault, FaultKind},
     ids::{NodeId, PortgroupId},
     interface::InterfaceKind,
     node::Node,
-    port::Port,
+    port::{Port, VIF_KEY},
     portgroup::Portgroup,
 };
 use bessemer_rpc::devices::VifRequest;
 
 use crate::core::Core;
 
-/// Where an attached VIF is written down.
-const KEY: &str = "tenant_vif_port_id";
 /// Tries to write a port that others write too.
 const TRIES: u32 = 20;
 
@@ -36,10 +33,10 @@ enum Place {
 
 impl Place {
     fn vif(&self) -> Option<&str> {
-        attached(match self {
-            Self::Port(p) => &p.internal_info,
-            Self::Group(g) => &g.internal_info,
-        })
+        match self {
+            Self::Port(p) => p.vif(),
+            Self::Group(g) => g.vif(),
+        }
     }
 
     fn attach(&mut self, vif: &str) {
@@ -47,7 +44,7 @@ impl Place {
             Self::Port(p) => &mut p.internal_info,
             Self::Group(g) => &mut g.internal_info,
         };
-        info.insert(KEY.to_owned(), vif.into());
+        info.insert(VIF_KEY.to_owned(), vif.into());
     }
 
     fn detach(&mut self) {
@@ -55,7 +52,7 @@ impl Place {
             Self::Port(p) => (&mut p.internal_info, &mut p.extra),
             Self::Group(g) => (&mut g.internal_info, &mut g.extra),
         };
-        info.remove(KEY);
+        info.remove(VIF_KEY);
         extra.remove("vif_port_id");
     }
 
@@ -72,10 +69,6 @@ impl Place {
             }
         }
     }
-}
-
-fn attached(info: &JsonMap) -> Option<&str> {
-    info.get(KEY).and_then(Json::as_str).filter(|v| !v.is_empty())
 }
 
 /// The ports and the port groups of a node, in the order of their creation.
@@ -190,8 +183,8 @@ fn usable(node: &Node, port: &Port) -> bool {
 ///
 /// # Errors
 /// `AlreadyExists` when it is this one.
-fn taken(info: &JsonMap, vif: &str, what: &str, id: &str) -> Result<bool, Fault> {
-    match attached(info) {
+fn taken(there: Option<&str>, vif: &str, what: &str, id: &str) -> Result<bool, Fault> {
+    match there {
         Some(v) if v == vif => {
             let text = format!("Unable to attach VIF because VIF {v} is already attached to Ironic {what} {id}");
             Err(Fault::new(FaultKind::AlreadyExists, text))
@@ -219,7 +212,7 @@ fn choose(
     let mut members: BTreeMap<PortgroupId, Vec<&Port>> = BTreeMap::new();
     let mut split = BTreeSet::new();
     for port in ports.iter().filter(|p| is(&vif.port_uuid, p.id.to_string()) && usable(node, p)) {
-        if taken(&port.internal_info, &vif.id, "Port", &port.id.to_string())? {
+        if taken(port.vif(), &vif.id, "Port", &port.id.to_string())? {
             split.extend(port.portgroup);
             continue;
         }
@@ -232,7 +225,7 @@ fn choose(
     }
     let mut free_groups: Vec<&Portgroup> = Vec::new();
     for group in groups.iter().filter(|g| vif.port_uuid.is_none() && is(&vif.portgroup_uuid, g.id.to_string())) {
-        if taken(&group.internal_info, &vif.id, "Portgroup", &group.id.to_string())? {
+        if taken(group.vif(), &vif.id, "Portgroup", &group.id.to_string())? {
             continue;
         }
         let its_ports = members.remove(&group.id).unwrap_or_default();
