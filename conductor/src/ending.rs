@@ -190,7 +190,16 @@ pub fn step_json(s: &Step) -> Json {
     {
         o.insert("args".into(), Json::Object(bessemer_model::secret::masked(&s.args)));
     }
+    tell_children(&mut m, s.children.as_deref());
     m
+}
+
+/// On which children a step runs, in the words of the request.
+pub(crate) fn tell_children(step: &mut Json, children: Option<&[bessemer_model::ids::NodeId]>) {
+    if let Some(only) = children {
+        step["execute_on_child_nodes"] = json!(true);
+        step["limit_child_node_execution"] = json!(only);
+    }
 }
 
 /// Publishes the plan in `driver_internal_info` (`clean_steps`, `clean_step_index` and their like).

@@ -21,7 +21,7 @@ use crate::{
     task::new_flow,
 };
 
-fn internal(name: &str) -> Step {
+pub(crate) fn internal(name: &str) -> Step {
     Step::internal(name, Replay::Idempotent)
 }
 
@@ -31,7 +31,7 @@ pub fn uses_ramdisk(node: &Node) -> bool {
     !matches!(node.spec.interfaces.get(InterfaceKind::Deploy), "fake" | "noop" | "")
 }
 
-fn boot_ramdisk() -> [Step; 3] {
+pub(crate) fn boot_ramdisk() -> [Step; 3] {
     [internal("ramdisk.off"), internal("ramdisk.on"), internal("ramdisk.wait")]
 }
 
@@ -46,20 +46,31 @@ pub fn cleans_automatically(core: &Core, node: &Node) -> bool {
 pub fn automated_clean(core: &Arc<Core>, node: &Node, now: Timestamp) -> Flow {
     let mut steps = Vec::new();
     if cleans_automatically(core, node) {
-        if uses_ramdisk(node) {
-            steps.extend(boot_ramdisk());
+        if core.config.automated_cleaning.by_runbook() {
+            steps.push(internal("clean.choose"));
+        } else {
+            if uses_ramdisk(node) {
+                steps.extend(boot_ramdisk());
+            }
+            steps.push(internal("clean.plan"));
         }
-        steps.push(internal("clean.plan"));
     }
     new_flow(node, FlowKind::Clean, steps, json!({}), now)
 }
 
-/// Cleaning with the user's steps; ends in `manageable`.
+/// Whether the ramdisk is booted for these steps: not for those that all do without.
 #[must_use]
-pub fn manual_clean(node: &Node, user: &[UserStep], disable_ramdisk: bool, now: Timestamp) -> Flow {
+pub fn boots_ramdisk(registry: &Registry, node: &Node, user: &[UserStep], purpose: Purpose, disabled: bool) -> bool {
+    // Who holds a cleaning wants to look at the machine in its ramdisk.
+    let held = purpose == Purpose::Clean && user.iter().any(|u| u.children.is_none() && matches!(u.step.as_str(), "hold" | "wait"));
+    !disabled && uses_ramdisk(node) && (held || steps::want_ramdisk(user, &steps::driver_offers(registry, node, purpose)))
+}
+
+/// Cleaning with the user's steps; ends in `manageable`. The ramdisk is booted only if one of them needs it.
+#[must_use]
+pub fn manual_clean(registry: &Registry, node: &Node, user: &[UserStep], disable_ramdisk: bool, now: Timestamp) -> Flow {
     let mut steps = Vec::new();
-    let ramdisk = uses_ramdisk(node) && !disable_ramdisk;
-    if ramdisk {
+    if boots_ramdisk(registry, node, user, Purpose::Clean, disable_ramdisk) {
         steps.extend(boot_ramdisk());
     }
     steps.push(internal("clean.plan"));
@@ -71,12 +82,7 @@ pub fn manual_clean(node: &Node, user: &[UserStep], disable_ramdisk: bool, now: 
 /// Servicing with the user's steps; the ramdisk is booted only if one of them needs it.
 #[must_use]
 pub fn service(registry: &Registry, node: &Node, user: &[UserStep], disable_ramdisk: bool, now: Timestamp) -> Flow {
-    let offers = steps::driver_offers(registry, node, Purpose::Service);
-    let unknown = user.iter().any(|u| {
-        !bessemer_model::step::RESERVED_STEPS.contains(&u.step.as_str())
-            && !offers.iter().any(|o| o.step.interface == u.interface && o.step.name == u.step && !o.step.requires_ramdisk)
-    });
-    let ramdisk = unknown && !disable_ramdisk && uses_ramdisk(node);
+    let ramdisk = boots_ramdisk(registry, node, user, Purpose::Service, disable_ramdisk);
     let mut steps = Vec::new();
     if ramdisk {
         steps.extend(boot_ramdisk());

@@ -32,6 +32,6 @@ mod validate;
 mod verbs;
 mod vmedia;
 
-pub use config::ConductorConfig;
+pub use config::{AutomatedCleaning, CleaningSource, ConductorConfig};
 pub use core::Core;
 pub use service::Conductor;

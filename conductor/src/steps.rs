@@ -47,6 +47,7 @@ fn offer(kind: InterfaceKind, d: &StepDecl, priority: u32) -> Offer {
             replay: d.replay,
             runs_on: RunsOn::Conductor,
             source: StepSource::Driver,
+            children: None,
         },
         args: Some(d.args.iter().map(|(n, r)| ((*n).to_owned(), *r)).collect()),
     }
@@ -99,6 +100,7 @@ pub fn deploy_interface_steps(interface: &str) -> Vec<Offer> {
             replay,
             runs_on,
             source: StepSource::Driver,
+            children: None,
         },
         args: None,
     };
@@ -156,6 +158,7 @@ pub fn agent_offers(answer: &Json, purpose: Purpose) -> Vec<Offer> {
                     replay: Replay::Probe,
                     runs_on: RunsOn::Agent,
                     source: StepSource::Driver,
+                    children: None,
                 },
                 args,
             });
@@ -174,6 +177,33 @@ pub fn sort_by_priority(steps: &mut [Step]) {
 #[error("{0}")]
 pub struct StepProblem(pub String);
 
+/// A step as the user names it, run by the conductor and without a ramdisk.
+fn by_user(u: &UserStep) -> Step {
+    Step {
+        interface: u.interface,
+        name: u.step.clone(),
+        priority: u.priority.unwrap_or(0),
+        args: u.args.clone(),
+        abortable: false,
+        requires_ramdisk: false,
+        replay: Replay::Idempotent,
+        runs_on: RunsOn::Conductor,
+        source: StepSource::User,
+        children: None,
+    }
+}
+
+/// Whether one of the user's steps needs the ramdisk, or may be one that only the ramdisk has.
+#[must_use]
+pub fn want_ramdisk(user: &[UserStep], offers: &[Offer]) -> bool {
+    let does_without = |u: &UserStep| {
+        u.children.is_some()
+            || RESERVED_STEPS.contains(&u.step.as_str())
+            || offers.iter().any(|o| o.step.interface == u.interface && o.step.name == u.step && !o.step.requires_ramdisk)
+    };
+    !user.iter().all(does_without)
+}
+
 /// Turns the user's steps into steps of a flow, in the user's order.
 ///
 /// `agent_known` tells whether the agent's offers are in `offers`; without them an unknown step is taken to be the agent's and checked later.
@@ -184,18 +214,13 @@ pub fn resolve(user: &[UserStep], offers: &[Offer], agent_known: bool, ramdisk: 
     let mut out = Vec::with_capacity(user.len());
     for u in user {
         let label = format!("{}.{}", u.interface.as_str(), u.step);
+        // What the children offer is looked at when their turn comes.
+        if let Some(children) = &u.children {
+            out.push(Step { children: Some(children.clone()), abortable: true, ..by_user(u) });
+            continue;
+        }
         if RESERVED_STEPS.contains(&u.step.as_str()) {
-            out.push(Step {
-                interface: u.interface,
-                name: u.step.clone(),
-                priority: u.priority.unwrap_or(0),
-                args: u.args.clone(),
-                abortable: matches!(u.step.as_str(), "hold" | "wait"),
-                requires_ramdisk: false,
-                replay: Replay::Idempotent,
-                runs_on: RunsOn::Conductor,
-                source: StepSource::User,
-            });
+            out.push(Step { abortable: matches!(u.step.as_str(), "hold" | "wait"), ..by_user(u) });
             continue;
         }
         let Some(o) = offers.iter().find(|o| o.step.interface == u.interface && o.step.name == u.step) else {
@@ -205,17 +230,7 @@ pub fn resolve(user: &[UserStep], offers: &[Offer], agent_known: bool, ramdisk: 
                     if agent_known { " or its agent" } else { "" }
                 )));
             }
-            out.push(Step {
-                interface: u.interface,
-                name: u.step.clone(),
-                priority: u.priority.unwrap_or(0),
-                args: u.args.clone(),
-                abortable: false,
-                requires_ramdisk: true,
-                replay: Replay::Probe,
-                runs_on: RunsOn::Agent,
-                source: StepSource::User,
-            });
+            out.push(Step { requires_ramdisk: true, replay: Replay::Probe, runs_on: RunsOn::Agent, ..by_user(u) });
             continue;
         };
         if o.step.requires_ramdisk && !ramdisk {

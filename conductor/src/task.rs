@@ -85,8 +85,11 @@ impl Task {
     }
 
     /// Moves the node by an event; a state that has no such transition is left alone (a flow that reports `Wait` in a state without a
-    /// waiting form simply keeps working).
+    /// waiting form simply keeps working). Work beside the provision state (power, console, …) never moves it: the node may be waiting in a flow.
     pub fn event(&mut self, on: Event) -> bool {
+        if self.flow.kind.lane() != Lane::Provision {
+            return false;
+        }
         let Ok(row) = transition::next(self.state(), on) else { return false };
         let had = self.pending.change.target_provision_state.unwrap_or(self.node.status.target_provision_state);
         let target = transition::target_after(on, row.to, had, self.flow.target.filter(|_| !on.keeps_target()));

@@ -237,7 +237,7 @@ async fn prepare(core: &Arc<Core>, node: &Node, r: &ProvisionRequest, on: Event)
             cleaning_limit(core).await?;
             validate::one(core, node, InterfaceKind::Power).await?;
             let steps = r.steps.clone().unwrap_or_default();
-            let mut p = Plan::with(flows::manual_clean(node, &steps, r.disable_ramdisk, now));
+            let mut p = Plan::with(flows::manual_clean(&core.registry, node, &steps, r.disable_ramdisk, now));
             let mut info = node.status.driver_internal_info.clone();
             info.insert("clean_steps".into(), given_steps(&steps));
             info.insert("cleaning_disable_ramdisk".into(), json!(r.disable_ramdisk));
@@ -427,6 +427,7 @@ fn given_steps(steps: &[bessemer_rpc::UserStep]) -> Json {
                 if let Some(o) = s.order {
                     m["order"] = json!(o);
                 }
+                crate::ending::tell_children(&mut m, s.children.as_deref());
                 m
             })
             .collect(),

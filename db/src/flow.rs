@@ -3,12 +3,12 @@
 use bessemer_model::{
     clock::Timestamp,
     flow::{FlowKind, FlowLogEntry, Lane},
-    ids::NodeId,
+    ids::{FlowId, NodeId},
 };
 
 use crate::{
     engine::{
-        Conn, Sql,
+        Conn, Row, Sql,
         sql::{args, statements},
     },
     error::Result,
@@ -30,6 +30,10 @@ statements! {
     LOG_LIST = Sql::same(
         "SELECT flow, node, at, step, outcome, detail FROM (SELECT seq, flow, node, at, step, outcome, detail FROM flow_log \
          WHERE node = $1 ORDER BY seq DESC LIMIT $2) AS newest ORDER BY seq",
+    );
+    LOG_END = Sql::same(
+        "SELECT flow, node, at, step, outcome, detail FROM flow_log WHERE node = $1 AND flow = $2 AND outcome IN ('finished', 'failed') \
+         ORDER BY seq DESC LIMIT 1",
     );
     LOG_PURGE = Sql::same("DELETE FROM flow_log WHERE at < $1");
 }
@@ -74,19 +78,15 @@ impl Store {
     /// Of the database only.
     pub async fn flow_log_list(&self, node: NodeId, limit: u32) -> Result<Vec<FlowLogEntry>> {
         let rows = self.fetch(LOG_LIST, args![node, limit]).await?;
-        rows.iter()
-            .map(|r| {
-                let c = &mut r.cols();
-                Ok(FlowLogEntry {
-                    flow: c.parsed("flow id")?,
-                    node: c.parsed("node id")?,
-                    at: c.time()?,
-                    step: c.text()?,
-                    outcome: c.text()?,
-                    detail: c.text()?,
-                })
-            })
-            .collect()
+        rows.iter().map(log_entry).collect()
+    }
+
+    /// The line that tells how a flow ended (`finished` or `failed`); `None` while it runs and for one that never was.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn flow_end(&self, node: NodeId, flow: FlowId) -> Result<Option<FlowLogEntry>> {
+        self.fetch_one(LOG_END, args![node, flow]).await?.as_ref().map(log_entry).transpose()
     }
 
     /// Forgets log lines from before a time; gives how many went.
@@ -96,6 +96,18 @@ impl Store {
     pub async fn flow_log_purge(&self, before: Timestamp) -> Result<u64> {
         self.execute(LOG_PURGE, args![before]).await
     }
+}
+
+fn log_entry(row: &Row) -> Result<FlowLogEntry> {
+    let c = &mut row.cols();
+    Ok(FlowLogEntry {
+        flow: c.parsed("flow id")?,
+        node: c.parsed("node id")?,
+        at: c.time()?,
+        step: c.text()?,
+        outcome: c.text()?,
+        detail: c.text()?,
+    })
 }
 
 /// Wakes the provision flow within a transaction.

@@ -18,17 +18,15 @@ use crate::{
 /// See the module documentation. The token and everything about the node's state is checked by the conductor.
 pub(crate) async fn heartbeat(api: &Api, req: &Req) -> Result<Reply, Fault> {
     check_enabled(api)?;
-    req.query.only(&[])?;
-    let args = req.body.args()?;
     let mut names = vec!["callback_url", "agent_version", "agent_token", "agent_verify_ca", "agent_status", "agent_status_message"];
+    if req.params.is_empty() {
+        names.push("node_ident");
+    }
+    let args = req.args(&names)?;
     let ident = match req.params.first() {
         Some(ident) => ident.as_str(),
-        None => {
-            names.push("node_ident");
-            args.required_text("node_ident")?
-        }
+        None => args.required_text("node_ident")?,
     };
-    args.only(&names)?;
     let callback_url = args.required_text("callback_url")?.to_owned();
     let v = req.version;
     for (name, since) in [

@@ -1,10 +1,16 @@
 //! Query parameters and the list rules of `api.md` section 1.6.
 
-use bessemer_model::fault::{Fault, FaultKind};
+use bessemer_model::{
+    Json,
+    fault::{Fault, FaultKind},
+};
 use percent_encoding::percent_decode_str;
 use uuid::Uuid;
 
-use crate::version::{Behaviour, FieldSet, FieldTable, Version};
+use crate::{
+    body::Body,
+    version::{Behaviour, FieldSet, FieldTable, Version},
+};
 
 /// The parameters of a request, decoded.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +42,17 @@ impl Query {
     /// With the fields that the path asks for beside.
     pub fn with_fields(mut self, fields: Option<String>) -> Self {
         self.0.extend(fields.map(|f| ("fields".to_owned(), f)));
+        self
+    }
+
+    /// With the arguments that the body of a DELETE names: the contract takes them from either place. A body that is no object names none.
+    pub fn with_arguments(mut self, body: &Body) -> Self {
+        let text = |v: Json| match v {
+            Json::String(s) => s,
+            Json::Array(a) => a.iter().map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).collect::<Vec<_>>().join(","),
+            other => other.to_string(),
+        };
+        self.0.extend(body.args().unwrap_or_default().0.into_iter().map(|(k, v)| (k, text(v))));
         self
     }
 

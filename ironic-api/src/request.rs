@@ -11,7 +11,7 @@ use bessemer_model::{
 use bessemer_rpc::{ConductorApi, RequestCx};
 
 use crate::{
-    body::Body,
+    body::{Args, Body},
     config::ApiConfig,
     policy::{Narrow, Rights},
     query::{Query, parse_uuid},
@@ -51,6 +51,23 @@ impl Req {
     /// A variable segment of the path; empty when the route has no such.
     pub fn param(&self, i: usize) -> &str {
         self.params.get(i).map_or("", String::as_str)
+    }
+
+    /// The arguments of an action, of which only `names` are known. They stand in the body or, as text, in the query string.
+    ///
+    /// # Errors
+    /// `InvalidParameterValue` for others, and for one that is given in both places.
+    pub fn args(&self, names: &[&str]) -> Result<Args, Fault> {
+        self.query.only(names)?;
+        let mut args = self.body.args()?;
+        args.only(names)?;
+        for name in self.query.names() {
+            let text = self.query.get(name).unwrap_or_default();
+            if args.0.insert(name.to_owned(), text.into()).is_some() {
+                return Err(Fault::invalid(format!("\"{name}\" was given both in the body and in the query.")));
+            }
+        }
+        Ok(args)
     }
 }
 

@@ -170,6 +170,8 @@ async fn answer(api: &Api, parts: Parts, body: AxumBody, request_id: &str, who: 
         Err(r) => return refusal_response(&r),
     };
     let query = match Query::parse(parts.uri.query()) {
+        // What is sent with a vendor's method is its own.
+        Ok(q) if parts.method == Method::DELETE && !matches!(op, Op::VendorCall | Op::DriverVendorCall) => q.with_arguments(&body),
         Ok(q) => q.with_fields(fields),
         Err(f) => return finish(Err(f), version, request_id),
     };

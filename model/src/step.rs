@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{JsonMap, interface::InterfaceKind};
+use crate::{JsonMap, ids::NodeId, interface::InterfaceKind};
 
 /// What a new conductor may do with a step that it finds started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -68,6 +68,9 @@ pub struct Step {
     /// See [`StepSource`].
     #[serde(default)]
     pub source: StepSource,
+    /// It runs on these children of the node instead of on the node itself; on all of them when the list is empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub children: Option<Vec<NodeId>>,
 }
 
 impl Step {
@@ -84,6 +87,7 @@ impl Step {
             replay,
             runs_on: RunsOn::Conductor,
             source: StepSource::Flow,
+            children: None,
         }
     }
 

@@ -131,12 +131,15 @@ pub struct UserStep {
     /// `order` as given; the steps run in the order of their list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<u32>,
+    /// `execute_on_child_nodes` with `limit_child_node_execution`: the children that run it instead of the node; all when empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub children: Option<Vec<NodeId>>,
 }
 
 impl UserStep {
     /// A step without arguments.
     pub fn new(interface: InterfaceKind, step: impl Into<String>) -> Self {
-        Self { interface, step: step.into(), args: JsonMap::new(), priority: None, order: None }
+        Self { interface, step: step.into(), args: JsonMap::new(), priority: None, order: None, children: None }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::AtomicBool};
 
 use anyhow::{Context, Result};
-use bessemer_db::{CommitPoint, HistoryPage, PortFilter, PortPage};
+use bessemer_db::{Children, CommitPoint, HistoryPage, NodeFilter, PortFilter, PortPage};
 use bessemer_drivers::iface::Inspected;
 use bessemer_model::{
     JsonMap,
@@ -30,11 +30,15 @@ struct Scenario {
     ends: ProvisionState,
     /// A deploy template for the instance, rules for the inspection.
     prepared: bool,
+    /// The node has a child.
+    child: bool,
 }
 
 fn scenarios() -> Vec<Scenario> {
     use ProvisionState as P;
-    let s = |kind, from, verb, ends| Scenario { kind, from, verb: Some(verb), steps: vec![], ends, prepared: false };
+    let s = |kind, from, verb, ends| Scenario { kind, from, verb: Some(verb), steps: vec![], ends, prepared: false, child: false };
+    let for_children = |kind, name| UserStep { children: Some(vec![]), ..step(kind, name) };
+    let on_children = || vec![for_children(InterfaceKind::Bios, "factory_reset"), for_children(InterfaceKind::Power, "power_on")];
     let bios = || vec![step(InterfaceKind::Bios, "factory_reset"), step(InterfaceKind::Raid, "delete_configuration")];
     vec![
         s(FlowKind::Verify, P::Enroll, Verb::Manage, P::Manageable),
@@ -48,11 +52,20 @@ fn scenarios() -> Vec<Scenario> {
         s(FlowKind::Unrescue, P::Rescue, Verb::Unrescue, P::Active),
         Scenario { steps: bios(), ..s(FlowKind::Service, P::Active, Verb::Service, P::Active) },
         s(FlowKind::Adopt, P::Manageable, Verb::Adopt, P::Active),
-        Scenario { kind: FlowKind::Power, from: P::Manageable, verb: None, steps: vec![], ends: P::Manageable, prepared: false },
-        Scenario { kind: FlowKind::Device, from: P::Manageable, verb: None, steps: vec![], ends: P::Manageable, prepared: false },
+        Scenario { verb: None, ..s(FlowKind::Power, P::Manageable, Verb::Manage, P::Manageable) },
+        Scenario { verb: None, ..s(FlowKind::Device, P::Manageable, Verb::Manage, P::Manageable) },
         Scenario { prepared: true, ..s(FlowKind::Inspect, P::Manageable, Verb::Inspect, P::Manageable) },
         Scenario { prepared: true, ..s(FlowKind::Deploy, P::Available, Verb::Active, P::Active) },
+        Scenario { child: true, steps: on_children(), ..s(FlowKind::Clean, P::Manageable, Verb::Clean, P::Manageable) },
     ]
+}
+
+async fn node(w: &World, s: &Scenario) -> Result<NodeId> {
+    let node = w.node(s.from).await?;
+    if s.child {
+        w.node_with(ProvisionState::Available, |spec| spec.parent_node = Some(node)).await?;
+    }
+    Ok(node)
 }
 
 async fn begin(w: &World, node: NodeId, s: &Scenario) -> Result<(), bessemer_model::fault::Fault> {
@@ -102,7 +115,12 @@ async fn essence(w: &World, n: &Node) -> Result<String> {
     let history = w.store.history_list(n.id, &HistoryPage::all()).await?;
     let history: Vec<_> = history.iter().map(|h| (h.event_type.clone(), h.event.clone())).collect();
     let (extra, properties) = (&n.spec.extra, &n.spec.properties);
-    Ok(format!("{} {extra:?} {properties:?} {:?} {ports:?} {data:?} {history:?}", status(n), n.traits))
+    let filter = NodeFilter { children: Children::Of(n.id), ..NodeFilter::default() };
+    let mut children = Vec::new();
+    for c in w.store.node_refs(&filter).await? {
+        children.push(status(&w.settled(c.id).await?));
+    }
+    Ok(format!("{} {extra:?} {properties:?} {:?} {ports:?} {data:?} {history:?} {children:?}", status(n), n.traits))
 }
 
 fn status(n: &Node) -> String {
@@ -127,7 +145,7 @@ fn status(n: &Node) -> String {
 async fn undisturbed(engine: Engine, s: &Scenario) -> Result<(u64, u64, String)> {
     let db = Database::new(engine).await?;
     let w = World::start(db.open().await?).await?;
-    let node = w.node(s.from).await?;
+    let node = node(&w, s).await?;
     if s.prepared {
         prepare(&w, node).await?;
         w.hardware.finds(findings());
@@ -153,7 +171,7 @@ async fn with_crash(engine: Engine, s: &Scenario, commit: u64, point: CommitPoin
     let happened = Arc::new(AtomicBool::new(false));
     let hook = CrashAt { commit, point, happened: Arc::clone(&happened) };
     let first = World::start(db.open().await?.with_commit_hook(Arc::new(hook))).await?;
-    let node = first.node(s.from).await?;
+    let node = node(&first, s).await?;
     if s.prepared {
         prepare(&first, node).await?;
         first.hardware.finds(findings());

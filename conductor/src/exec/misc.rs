@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::{
     devices,
-    exec::{cx, device},
+    exec::{cx, device, relatives},
     flows,
     runner::{Outcome, StepError},
     task::Task,
@@ -42,6 +42,7 @@ pub(crate) async fn power_to(t: &mut Task, change: PowerChange) -> Result<(), St
         }
         return Ok(());
     }
+    relatives::power(t, change).await?;
     let wait = t.core.config.power_state_change_timeout;
     power.set(&cx(t), change, wait).await?;
     note_power(t, Some(change.ends_in()), Some(change));
@@ -110,6 +111,7 @@ pub(crate) async fn power(t: &mut Task) -> Result<Outcome, StepError> {
     if reached {
         note_power(t, present, None);
     } else {
+        relatives::power(t, change).await?;
         driver.set(&cx(t), change, wait).await.map_err(|e| StepError::fatal(e.to_string()))?;
         note_power(t, Some(change.ends_in()), Some(change));
     }

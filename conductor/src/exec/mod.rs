@@ -7,6 +7,7 @@ mod device;
 mod inspect;
 mod misc;
 mod plan;
+mod relatives;
 
 pub(crate) use boot::boot_mode;
 pub(crate) use inspect::REPORT_MARK;
@@ -69,6 +70,7 @@ pub(crate) async fn run(t: &mut Task, step: &Step, entry: &Entry) -> Result<Outc
             "ramdisk.on" => boot::on(t).await,
             "ramdisk.wait" => Ok(boot::wait_for_agent(t)),
             "ramdisk.teardown" => boot::teardown(t).await,
+            "clean.choose" => plan::choose(t).await,
             "clean.plan" => plan::clean(t).await,
             "service.plan" => plan::service(t).await,
             "deploy.plan" => plan::deploy(t).await,
@@ -79,6 +81,9 @@ pub(crate) async fn run(t: &mut Task, step: &Step, entry: &Entry) -> Result<Outc
             "inspect.calls" => inspect::calls(t).await,
             other => Err(StepError::fatal(format!("the flow holds a step '{other}' that this release does not know"))),
         };
+    }
+    if let Some(only) = &step.children {
+        return relatives::step(t, step, only).await;
     }
     if t.flow.kind == FlowKind::Deploy && step.interface == InterfaceKind::Deploy && flows::uses_ramdisk(&t.node) {
         match step.name.as_str() {

@@ -1,10 +1,13 @@
 //! Steps that find out which further steps a flow has.
 
-use bessemer_model::{Json, step::Step};
+use bessemer_db::DbError;
+use bessemer_model::{Json, node::Node, runbook::Runbook, step::Step};
 use bessemer_rpc::UserStep;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
+    config::CleaningSource,
     ending::publish_plan,
     exec::{agent, device},
     flows,
@@ -18,6 +21,9 @@ impl From<StepProblem> for StepError {
         Self::fatal(p.0)
     }
 }
+
+/// Between two tries where the store failed.
+const RETRY: std::time::Duration = std::time::Duration::from_secs(5);
 
 fn user_steps(t: &Task) -> Vec<UserStep> {
     t.flow.request.get("steps").cloned().and_then(|s| serde_json::from_value(s).ok()).unwrap_or_default()
@@ -67,12 +73,74 @@ pub(crate) async fn clean(t: &mut Task) -> Result<Outcome, StepError> {
     let planned = if manual {
         let no_ramdisk_asked = t.flow.request.get("disable_ramdisk") == Some(&json!(true));
         steps::resolve(&user_steps(t), &offers, true, !no_ramdisk_asked)?
+    } else if let Some(chosen) = t.flow.noted(CHOSEN) {
+        let chosen: Chosen = serde_json::from_value(chosen.clone()).map_err(|e| StepError::fatal(format!("the noted runbook: {e}")))?;
+        steps::resolve(&chosen.steps, &offers, true, !chosen.disable_ramdisk)?
     } else {
         steps::automated_cleaning(&offers)
     };
     device::read_firmware(t).await;
     finish_plan(t, planned, ramdisk);
     Ok(Outcome::Next)
+}
+
+/// The note of what a runbook has for automated cleaning.
+const CHOSEN: &str = "runbook";
+
+/// See [`CHOSEN`].
+#[derive(Serialize, Deserialize)]
+struct Chosen {
+    steps: Vec<UserStep>,
+    disable_ramdisk: bool,
+}
+
+/// `clean.choose`: whether a runbook gives the steps of automated cleaning, and so whether the ramdisk is needed.
+pub(crate) async fn choose(t: &mut Task) -> Result<Outcome, StepError> {
+    let policy = &t.core.config.automated_cleaning;
+    let book = match policy.runbook_for(&t.node) {
+        None if policy.source == CleaningSource::Runbook => {
+            let text = "automated cleaning wants a runbook and the node has none; set [conductor] automated_cleaning_runbook or its like";
+            return Err(StepError::fatal(text));
+        }
+        None => None,
+        Some(ident) => match t.core.store.record_get::<Runbook>(ident).await {
+            Ok(book) => Some(book),
+            Err(DbError::NotFound { .. }) => return Err(StepError::fatal(format!("there is no runbook {ident} for automated cleaning"))),
+            Err(e) => return Err(StepError { text: e.to_string(), retry: Some(RETRY) }),
+        },
+    };
+    if let Some(book) = book.as_ref().filter(|_| policy.validate_traits) {
+        shares_trait(book, &t.node)?;
+    }
+    let chosen = book.map(|b| chosen(b, &t.core.config.disallow_clean_steps));
+    let ramdisk = match &chosen {
+        Some(c) => flows::boots_ramdisk(&t.core.registry, &t.node, &c.steps, Purpose::Clean, c.disable_ramdisk),
+        None => flows::uses_ramdisk(&t.node),
+    };
+    t.flow.set_note(CHOSEN, json!(chosen));
+    let mut next = Vec::new();
+    if ramdisk {
+        next.extend(flows::boot_ramdisk());
+    }
+    next.push(flows::internal("clean.plan"));
+    flows::splice_after_current(&mut t.flow, next);
+    Ok(Outcome::Next)
+}
+
+/// What a runbook has for cleaning, without the steps that the operator has ruled out.
+fn chosen(book: Runbook, ruled_out: &[String]) -> Chosen {
+    let steps = book.steps.into_iter().map(|s| UserStep { order: Some(s.order), args: s.args, ..UserStep::new(s.interface, s.step) });
+    let steps = steps.filter(|s| !ruled_out.contains(&format!("{}.{}", s.interface.as_str(), s.step))).collect();
+    Chosen { steps, disable_ramdisk: book.disable_ramdisk }
+}
+
+fn shares_trait(book: &Runbook, node: &Node) -> Result<(), StepError> {
+    if book.traits.iter().any(|t| node.traits.contains(t)) {
+        return Ok(());
+    }
+    let has = if book.traits.is_empty() { "it has no traits".to_owned() } else { format!("its traits are {}", book.traits.join(", ")) };
+    let text = format!("runbook {} may not clean the node: {has}, the node has none of them; give both the same trait", book.name);
+    Err(StepError::fatal(text))
 }
 
 /// `service.plan`.

@@ -175,6 +175,18 @@ pub(crate) async fn visible_node(api: &Api, req: &Req, ident: &str) -> Result<No
     Ok(node)
 }
 
+/// The children that steps are to run on: there must be such nodes, and the caller must be allowed to provision each of them.
+///
+/// # Errors
+/// "Not found" for what is not there or not visible, `Forbidden`.
+pub(crate) async fn provision_children(api: &Api, req: &Req, children: &[NodeId]) -> Result<(), Fault> {
+    for child in children {
+        let node = visible_node(api, req, &child.to_string()).await?;
+        req.rights.need(P::NodeSetProvisionState, Target::node(&node))?;
+    }
+    Ok(())
+}
+
 /// A port group whose node the caller may see, with that node.
 async fn visible_portgroup(api: &Api, req: &Req, ident: &str) -> Result<(Portgroup, Node), Fault> {
     let group = api.store.portgroup_get(ident).await?;

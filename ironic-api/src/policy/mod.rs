@@ -15,7 +15,7 @@ mod table;
 pub use check::CheckError;
 pub use file::PolicyFileError;
 
-pub(crate) use enforce::{Narrow, enforce, handled, linked_node, visible_node};
+pub(crate) use enforce::{Narrow, enforce, handled, linked_node, provision_children, visible_node};
 pub(crate) use file::STEP_PREFIX;
 pub(crate) use table::Policy;
 

@@ -8,7 +8,6 @@ use bessemer_rpc::devices::VifRequest;
 use serde_json::json;
 
 use crate::{
-    body::Args,
     links::Links,
     query::parse_uuid,
     reply::Reply,
@@ -69,7 +68,7 @@ pub(crate) async fn console(api: &Api, req: &Req) -> Result<Reply, Fault> {
 
 /// `PUT states/console`. What it shall be may be in the body or the query.
 pub(crate) async fn console_set(api: &Api, req: &Req) -> Result<Reply, Fault> {
-    let args = named(req, &["enabled"])?;
+    let args = req.args(&["enabled"])?;
     if !args.0.contains_key("enabled") {
         return Err(Fault::missing("Missing mandatory parameter: \"enabled\""));
     }
@@ -77,19 +76,6 @@ pub(crate) async fn console_set(api: &Api, req: &Req) -> Result<Reply, Fault> {
     let node = api.node_of_path(req).await?;
     api.conductor.set_console(&req.cx, node.id, enabled).await?;
     Ok(Reply::accepted().at(format!("{}/v1/nodes/{}/states/console", req.base, req.param(0))))
-}
-
-/// Arguments of body and query, of which only these are known.
-fn named(req: &Req, names: &[&str]) -> Result<Args, Fault> {
-    req.query.only(names)?;
-    let mut args = req.body.args()?;
-    args.only(names)?;
-    for n in names {
-        if let (Some(v), false) = (req.query.get(n), args.0.contains_key(*n)) {
-            args.0.insert((*n).to_owned(), v.into());
-        }
-    }
-    Ok(args)
 }
 
 /// `name@component`.
@@ -123,7 +109,7 @@ pub(crate) async fn indicator(api: &Api, req: &Req) -> Result<Reply, Fault> {
 
 /// `PUT management/indicators/{name@component}`.
 pub(crate) async fn indicator_set(api: &Api, req: &Req) -> Result<Reply, Fault> {
-    let args = named(req, &["state"])?;
+    let args = req.args(&["state"])?;
     let state = args.required_text("state")?;
     let node = api.node_of_path(req).await?;
     let (name, component) = indicator_of(req)?;
@@ -153,9 +139,7 @@ fn one_of<'a>(args: &'a JsonMap, key: &str, allowed: &[&str]) -> Result<Option<&
 
 /// `POST vmedia`.
 pub(crate) async fn media_attach(api: &Api, req: &Req) -> Result<Reply, Fault> {
-    req.query.only(&[])?;
-    let args = req.body.args()?;
-    args.only(&["device_type", "image_url", "image_download_source"])?;
+    let args = req.args(&["device_type", "image_url", "image_download_source"])?;
     let missing = |key: &str| Fault::missing(format!("Missing mandatory parameter: \"{key}\""));
     let device = one_of(&args.0, "device_type", MEDIA)?.ok_or_else(|| missing("device_type"))?;
     let source = one_of(&args.0, "image_download_source", &["http", "local", "swift"])?.unwrap_or("local");

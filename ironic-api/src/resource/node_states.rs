@@ -52,9 +52,7 @@ pub(crate) fn states_location(req: &Req) -> String {
 
 /// `PUT states/power`.
 pub(crate) async fn power(api: &Api, req: &Req) -> Result<Reply, Fault> {
-    req.query.only(&[])?;
-    let args = req.body.args()?;
-    args.only(&["target", "timeout"])?;
+    let args = req.args(&["target", "timeout"])?;
     let target = args.required_text("target")?;
     let timeout = args.get("timeout").map(seconds).transpose()?;
     let node = api.node_of_path(req).await?;
@@ -114,9 +112,7 @@ fn settled(node: &Node, what: &str) -> Result<(), Fault> {
 
 /// `PUT states/boot_mode`.
 pub(crate) async fn boot_mode(api: &Api, req: &Req) -> Result<Reply, Fault> {
-    req.query.only(&[])?;
-    let args = req.body.args()?;
-    args.only(&["target"])?;
+    let args = req.args(&["target"])?;
     let target = args.required_text("target")?;
     if !matches!(target, "bios" | "uefi") {
         return Err(Fault::invalid(format!("Invalid boot mode \"{target}\": use bios or uefi.")));
@@ -129,9 +125,7 @@ pub(crate) async fn boot_mode(api: &Api, req: &Req) -> Result<Reply, Fault> {
 
 /// `PUT states/secure_boot`.
 pub(crate) async fn secure_boot(api: &Api, req: &Req) -> Result<Reply, Fault> {
-    req.query.only(&[])?;
-    let args = req.body.args()?;
-    args.only(&["target"])?;
+    let args = req.args(&["target"])?;
     let on = args.bool("target")?.ok_or_else(|| Fault::missing("Missing mandatory parameter: \"target\""))?;
     let node = api.node_of_path(req).await?;
     settled(&node, "secure boot")?;

@@ -70,9 +70,7 @@ pub(crate) async fn boot_device_supported(api: &Api, req: &Req) -> Result<Reply,
 
 /// `PUT management/boot_device`.
 pub(crate) async fn boot_device_set(api: &Api, req: &Req) -> Result<Reply, Fault> {
-    req.query.only(&[])?;
-    let args = req.body.args()?;
-    args.only(&["boot_device", "persistent"])?;
+    let args = req.args(&["boot_device", "persistent"])?;
     let device = args.required_text("boot_device")?;
     let persistent = args.bool("persistent")?.unwrap_or(false);
     let node = api.node_of_path(req).await?;
@@ -82,8 +80,7 @@ pub(crate) async fn boot_device_set(api: &Api, req: &Req) -> Result<Reply, Fault
 
 /// `PUT management/inject_nmi`.
 pub(crate) async fn inject_nmi(api: &Api, req: &Req) -> Result<Reply, Fault> {
-    req.query.only(&[])?;
-    req.body.args()?.only(&[])?;
+    req.args(&[])?;
     let node = api.node_of_path(req).await?;
     api.conductor.inject_nmi(node.id).await?;
     Ok(Reply::no_content())
@@ -101,9 +98,7 @@ pub(crate) async fn traits(api: &Api, req: &Req) -> Result<Reply, Fault> {
 
 /// `PUT traits`: all of them.
 pub(crate) async fn traits_set(api: &Api, req: &Req) -> Result<Reply, Fault> {
-    req.query.only(&[])?;
-    let args = req.body.args()?;
-    args.only(&["traits"])?;
+    let args = req.args(&["traits"])?;
     let node = api.node_of_path(req).await?;
     let list = args.get("traits").ok_or_else(|| Fault::invalid("\"traits\" must be a list of traits."))?;
     let names = read_traits(list)?;

@@ -260,10 +260,8 @@ pub(crate) async fn rewrite(api: &Api, mut node: Node, change: impl Fn(&mut Node
 
 /// `PUT /v1/nodes/{ident}/maintenance`.
 pub(crate) async fn maintenance_set(api: &Api, req: &Req) -> Result<Reply, Fault> {
-    req.query.only(&["reason"])?;
-    let args = req.body.args()?;
-    args.only(&["reason"])?;
-    let reason = args.text("reason")?.map(str::to_owned).or_else(|| req.query.text("reason"));
+    let args = req.args(&["reason"])?;
+    let reason = args.text("reason")?.map(str::to_owned);
     let node = api.node_of_path(req).await?;
     rewrite(api, node, |s| {
         s.maintenance = true;

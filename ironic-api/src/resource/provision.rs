@@ -4,6 +4,7 @@
 use bessemer_model::{
     Json, JsonMap,
     fault::{Fault, FaultKind},
+    ids::NodeId,
     node::Node,
     secret::Secret,
     state::{ProvisionState, StateClass},
@@ -18,6 +19,7 @@ use super::{
 };
 use crate::{
     body::Args,
+    policy,
     reply::Reply,
     request::{Api, Req},
     version::{Behaviour, Version},
@@ -25,9 +27,16 @@ use crate::{
 
 /// See the module documentation.
 pub(crate) async fn set(api: &Api, req: &Req) -> Result<Reply, Fault> {
-    req.query.only(&[])?;
-    let args = req.body.args()?;
-    args.only(&["target", "configdrive", "clean_steps", "deploy_steps", "service_steps", "rescue_password", "disable_ramdisk", "runbook"])?;
+    let args = req.args(&[
+        "target",
+        "configdrive",
+        "clean_steps",
+        "deploy_steps",
+        "service_steps",
+        "rescue_password",
+        "disable_ramdisk",
+        "runbook",
+    ])?;
     let target = args.required_text("target")?.to_owned();
     check_types(&args)?;
     let node = api.node_of_path(req).await?;
@@ -39,6 +48,8 @@ pub(crate) async fn set(api: &Api, req: &Req) -> Result<Reply, Fault> {
     check_state(&node, verb, req.version)?;
     let runbook = runbook::for_verb(api, req, &node, verb, &args).await?;
     let request = request(api, req.version, verb, &target, args, runbook)?;
+    let children: Vec<NodeId> = request.steps.iter().flatten().flat_map(|s| s.children.iter().flatten().copied()).collect();
+    policy::provision_children(api, req, &children).await?;
     api.conductor.provision(&req.cx, node.id, request).await?;
     Ok(Reply::accepted().at(states_location(req)))
 }

@@ -212,9 +212,7 @@ async fn change(api: &Api, req: &Req, change: impl Fn(&mut Vec<String>)) -> Resu
 
 /// `PUT traits`: all of them.
 pub(crate) async fn traits_set(api: &Api, req: &Req) -> Result<Reply, Fault> {
-    req.query.only(&[])?;
-    let args = req.body.args()?;
-    args.only(&["traits"])?;
+    let args = req.args(&["traits"])?;
     let names = args.get("traits").map(read_traits).transpose()?;
     let _: Runbook = record::find(api, req, req.param(0)).await?;
     let names = names.ok_or_else(|| Fault::new(FaultKind::Invalid, ONE_OR_ALL))?;

@@ -3,9 +3,12 @@
 use bessemer_model::{
     Json, JsonMap,
     fault::{Fault, FaultKind},
+    ids::NodeId,
     interface::InterfaceKind,
 };
 use bessemer_rpc::UserStep;
+
+use crate::query::parse_uuid;
 
 /// Which list it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +32,7 @@ impl StepList {
 /// Reads a list of steps. Clean and service steps run in the order given; `order` is checked and otherwise ignored.
 ///
 /// # Errors
-/// `InvalidParameterValue`; `NotBuilt` for steps on child nodes; `Invalid` for a step that the operator has ruled out.
+/// `InvalidParameterValue`; `Invalid` for a step that the operator has ruled out.
 pub(crate) fn read(list: StepList, value: &Json, disallowed: &[String]) -> Result<Vec<UserStep>, Fault> {
     let key = list.key();
     let items = value.as_array().ok_or_else(|| Fault::invalid(format!("\"{key}\" must be a list.")))?;
@@ -103,17 +106,22 @@ fn one(list: StepList, m: &JsonMap) -> Result<UserStep, Fault> {
     if list == StepList::Deploy && priority.is_none() {
         return Err(bad("\"priority\" is needed"));
     }
-    match m.get("execute_on_child_nodes") {
-        None | Some(Json::Bool(false)) => {}
-        Some(Json::Bool(true)) => return Err(Fault::not_built("running steps on child nodes")),
+    let on_children = match m.get("execute_on_child_nodes") {
+        None | Some(Json::Bool(false)) => false,
+        Some(Json::Bool(true)) => true,
         Some(_) => return Err(bad("\"execute_on_child_nodes\" must be a boolean")),
-    }
-    if let Some(v) = m.get("limit_child_node_execution")
-        && !v.as_array().is_some_and(|a| a.iter().all(|u| u.as_str().and_then(crate::query::parse_uuid).is_some()))
-    {
-        return Err(bad("\"limit_child_node_execution\" must be a list of UUIDs"));
-    }
-    Ok(UserStep { args, priority, order, ..UserStep::new(interface, step) })
+    };
+    let only = match m.get("limit_child_node_execution") {
+        None => &[],
+        Some(Json::Array(a)) => a.as_slice(),
+        Some(_) => return Err(bad("\"limit_child_node_execution\" must be a list of UUIDs of nodes")),
+    };
+    // The list means nothing, and may hold anything, where the step is not for children.
+    let children = on_children
+        .then(|| only.iter().map(|u| u.as_str().and_then(parse_uuid).map(NodeId)).collect::<Option<Vec<_>>>())
+        .map(|list| list.ok_or_else(|| bad("\"limit_child_node_execution\" must be a list of UUIDs of nodes")))
+        .transpose()?;
+    Ok(UserStep { args, priority, order, children, ..UserStep::new(interface, step) })
 }
 
 #[cfg(test)]
@@ -136,6 +144,12 @@ mod tests {
             (StepList::Clean, json!([{"interface": "bios", "step": "x", "args": []}])),
             (StepList::Clean, json!([{"interface": "bios", "step": "x", "order": -1}])),
             (StepList::Clean, json!([{"interface": "bios", "step": "x", "priority": 1}])),
+            (StepList::Clean, json!([{"interface": "bios", "step": "x", "execute_on_child_nodes": "yes"}])),
+            (StepList::Clean, json!([{"interface": "bios", "step": "x", "limit_child_node_execution": "all"}])),
+            (
+                StepList::Clean,
+                json!([{"interface": "bios", "step": "x", "execute_on_child_nodes": true, "limit_child_node_execution": ["a"]}]),
+            ),
             (StepList::Deploy, json!([{"interface": "deploy", "step": "deploy"}])),
             (StepList::Deploy, json!([{"interface": "deploy", "step": "deploy", "priority": -1, "args": {}}])),
             (
@@ -148,6 +162,13 @@ mod tests {
         ] {
             assert!(!ok(l, v.clone()), "{l:?} {v}");
         }
+        let children = |extra: Json| {
+            let mut step = json!({"interface": "bios", "step": "x", "limit_child_node_execution": []});
+            step["execute_on_child_nodes"] = extra;
+            read(StepList::Clean, &json!([step]), &[]).expect("read").remove(0).children
+        };
+        assert_eq!(children(json!(true)), Some(vec![]));
+        assert_eq!(children(json!(false)), None);
         assert!(read(StepList::Clean, &json!([{"interface": "vendor", "step": "send_raw"}]), &["vendor.send_raw".into()]).is_err());
     }
 }
