@@ -49,6 +49,9 @@ const fn key(sort: HistorySort) -> Key {
         HistorySort::Conductor => Key::text("h.conductor"),
         HistorySort::User => Key::text("h.user_name"),
         HistorySort::Project => Key::text("h.project"),
+        HistorySort::State => Key::text("h.state"),
+        HistorySort::TargetProvisionState => Key::text("h.target_provision_state"),
+        HistorySort::DurationSeconds => Key::int("CAST(h.duration_seconds AS BIGINT)"),
     }
 }
 

@@ -201,6 +201,9 @@ pub enum HistorySort {
     Conductor,
     User,
     Project,
+    State,
+    TargetProvisionState,
+    DurationSeconds,
 }
 
 /// Columns that deploy templates can be sorted by.

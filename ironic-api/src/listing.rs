@@ -16,7 +16,7 @@ use crate::{
     query::{Shown, shown, shown_in_list},
     reply::Reply,
     request::{Api, Req},
-    version::{FieldSet, FieldTable, Version},
+    version::{FieldSet, FieldTable, Version, fields::NodeField},
 };
 
 /// Query parameters of every list; a list adds its filters, and `fields` and `detail` where it has a short form.
@@ -68,17 +68,37 @@ impl<F: FieldTable> Listing<F> {
         Ok(Self { shown, limit, sort_key, sort, desc })
     }
 
+    /// As [`Self::read`] for lists whose sort key is refused, as too new, by the names of the fields that nodes did not have yet.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_beside_nodes(api: &Api, req: &Req, shown: Shown<F>, usual_key: &str) -> Result<Self, Fault> {
+        req.query.get("sort_key").map_or(Ok(()), |k| req.version.not_too_new::<NodeField>(k))?;
+        Self::read(api, req, shown, usual_key)
+    }
+
     /// The page of the store that this is; `column` tells the store's name of a sort field.
     ///
     /// # Errors
     /// A marker that is not a UUID, a field that cannot be sorted by.
     pub fn page<Id: From<Uuid>, Sort: Default>(&self, req: &Req, column: impl Fn(F) -> Option<Sort>) -> Result<StorePage<Id, Sort>, Fault> {
+        self.page_after(req.query.uuid("marker")?, column)
+    }
+
+    /// As [`Self::page`], after the entry of this UUID.
+    ///
+    /// # Errors
+    /// A field that cannot be sorted by.
+    pub fn page_after<Id: From<Uuid>, Sort: Default>(
+        &self,
+        marker: Option<Uuid>,
+        column: impl Fn(F) -> Option<Sort>,
+    ) -> Result<StorePage<Id, Sort>, Fault> {
         let sort = match self.sort {
             None => Sort::default(),
             Some(f) => column(f).ok_or_else(|| Fault::invalid(format!("\"{}\" cannot be sorted by.", f.name())))?,
         };
-        let marker = req.query.uuid("marker")?.map(Id::from);
-        Ok(StorePage { limit: self.limit, marker, sort, desc: self.desc })
+        Ok(StorePage { limit: self.limit, marker: marker.map(Id::from), sort, desc: self.desc })
     }
 
     /// The address of the next page, if a page of `count` rows that ends with `last` is full. `filters` are echoed.

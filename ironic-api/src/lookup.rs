@@ -63,6 +63,9 @@ pub(crate) async fn lookup(api: &Api, req: &Req) -> Result<Reply, Fault> {
     let given = q.list("addresses").unwrap_or_default();
     let addresses: Vec<String> = given.iter().take(MAX_ADDRESSES).filter_map(|a| a.parse::<Mac>().ok()).map(|m| m.to_string()).collect();
     let node = q.uuid("node_uuid")?.map(NodeId);
+    if !req.version.has(Behaviour::Lookup) {
+        return Err(Fault::new(FaultKind::NotFound, "Lookup needs a newer API version."));
+    }
     if addresses.is_empty() && node.is_none() {
         return Err(Fault::new(FaultKind::Invalid, "Lookup needs \"node_uuid\" or \"addresses\" with a MAC address."));
     }

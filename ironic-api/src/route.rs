@@ -178,6 +178,8 @@ pub(crate) struct Entry {
     below: Below,
     /// Older clients learn that they are too old only if they may do it at all.
     late: bool,
+    /// The microversion from which the place no longer takes it.
+    until: Option<u16>,
     pub op: Op,
 }
 
@@ -185,6 +187,11 @@ impl Entry {
     const fn since(mut self, since: u16, below: Below) -> Self {
         self.since = since;
         self.below = below;
+        self
+    }
+
+    const fn until(mut self, gone: u16) -> Self {
+        self.until = Some(gone);
         self
     }
 
@@ -217,7 +224,7 @@ impl Entry {
 }
 
 const fn on(method: &'static str, op: Op) -> Entry {
-    Entry { method, since: 1, below: Below::NotFound, late: false, op }
+    Entry { method, since: 1, below: Below::NotFound, late: false, until: None, op }
 }
 const fn get(op: Op) -> Entry {
     on("GET", op)
@@ -248,8 +255,16 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    fn takes(&self, method: &str) -> Option<&'static Entry> {
-        self.entries.iter().find(|e| e.method == method || e.method == "*")
+    fn takes(&self, method: &str, version: Version) -> Option<&'static Entry> {
+        let there = |e: &Entry| e.until.is_none_or(|gone| !version.knows_route(gone));
+        self.entries.iter().find(|e| (e.method == method || e.method == "*") && there(e))
+    }
+
+    /// What a method gets that is not taken here.
+    fn refuses(&self, version: Version) -> Refusal {
+        // To those for whom there is nothing yet, the place does not exist.
+        let hidden = |e: &Entry| e.below == Hidden && !version.knows_route(e.since);
+        if !self.entries.is_empty() && self.entries.iter().all(hidden) { Refusal::Hidden } else { Refusal::Method(self.allow) }
     }
 
     /// Whether it does not exist in this microversion, whatever the method.
@@ -303,7 +318,7 @@ const PLACES: &[Place] = &[
     at("nodes/{}/management", "", &[]),
     at("nodes/{}/management/{}", "", &[]),
     at("nodes/{}/management/boot_device", "", &[get(Op::BootDeviceShow), put(Op::BootDeviceSet)]),
-    at("nodes/{}/management/boot_device/supported", "", &[get(Op::BootDeviceSupported)]),
+    at("nodes/{}/management/boot_device/supported", "", &[get(Op::BootDeviceSupported), put(Op::IdentUnexpected)]),
     at("nodes/{}/management/inject_nmi", "", &[put(Op::InjectNmi).since(29, NotFound)]),
     at("nodes/{}/management/indicators", "", &[get(Op::Indicators), put(Op::IdentMissing)]),
     at("nodes/{}/management/indicators/{}", "", &[get(Op::IndicatorShow), put(Op::IndicatorSet)]),
@@ -314,10 +329,14 @@ const PLACES: &[Place] = &[
         get(Op::TraitList).since(37, NotAcceptable),
         put(Op::TraitsSet).since(37, NoMethod(ALL)),
         delete(Op::TraitsClear).since(37, NotFound),
+        post(Op::IdentUnexpected).until(37),
+        patch(Op::IdentUnexpected).until(37),
     ]),
     at("nodes/{}/traits/{}", GDP, &[
         put(Op::TraitAdd).since(37, NoMethod(ALL)),
         delete(Op::TraitRemove).since(37, NotFound),
+        post(Op::IdentUnexpected).until(37),
+        patch(Op::IdentUnexpected).until(37),
     ]),
     at("nodes/{}/vifs", "DELETE, GET, POST", &[
         get(Op::Vifs).since(28, Unrouted),
@@ -531,7 +550,7 @@ const PLACES: &[Place] = &[
     at("shards/{}", G, &[get(Op::Nothing)]),
     at("events", "POST", &[post(Op::Events).since(54, NotFound)]),
 
-    at("lookup", G, &[get(Op::Lookup).since(22, NotFound)]),
+    at("lookup", G, &[get(Op::Lookup)]),
     at("lookup/{}", G, &[]),
     at("heartbeat", "POST", &[post(Op::Heartbeat).since(22, NotFound)]),
     at("heartbeat/{}", "POST", &[post(Op::Heartbeat).since(22, NotFound)]),
@@ -585,10 +604,10 @@ fn can_name(ident: &str) -> bool {
 }
 
 /// The place does not take the method. Below a node, what names it is looked at even then, if not before.
-fn no_method(segments: &[String], allow: &'static str) -> Lost {
+fn no_method(segments: &[String], refusal: Refusal) -> Lost {
     match segments {
         [root, ident, _, ..] if root == "nodes" && !ident.is_empty() && !can_name(ident) => Lost::Refused(Refusal::Ident),
-        _ => Lost::Refused(Refusal::Method(allow)),
+        _ => Lost::Refused(refusal),
     }
 }
 
@@ -626,11 +645,11 @@ pub(crate) fn find(method: &str, segments: &[String], slash: bool, version: Vers
         return Err(Lost::Refused(Refusal::Unrouted));
     }
     // To methods other than its own, `detail` is the name of one like any other.
-    let chosen = places_of(segments).find(|(_, place)| !place.exact || place.takes(method).is_some());
+    let chosen = places_of(segments).find(|(_, place)| !place.exact || place.takes(method, version).is_some());
     let Some((pattern, place)) = chosen.or_else(|| place_of(segments)) else {
         return beyond(method, segments, version);
     };
-    let entry = place.takes(method).ok_or_else(|| no_method(segments, place.allow))?;
+    let entry = place.takes(method, version).ok_or_else(|| no_method(segments, place.refuses(version)))?;
     if place.exact && slash {
         return Err(Lost::Fault(FaultKind::NotFound));
     }
@@ -649,7 +668,7 @@ fn beyond(method: &str, segments: &[String], version: Version) -> Result<Found, 
         Some((places_of(known).find(|(_, place)| !place.exact)?, rest))
     });
     let Some(((pattern, place), rest)) = above else { return Err(Lost::Refused(Refusal::Unrouted)) };
-    let entry = place.takes(method).ok_or_else(|| no_method(segments, place.allow))?;
+    let entry = place.takes(method, version).ok_or_else(|| no_method(segments, place.refuses(version)))?;
     entry.reached(version)?;
     match rest {
         [fields] if entry.op.takes_fields() => Ok(Found { op: entry.op, params: params(pattern, segments), fields: Some(fields.clone()) }),

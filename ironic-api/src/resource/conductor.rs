@@ -52,7 +52,7 @@ fn not_found(name: &str) -> Fault {
 pub(crate) async fn list(api: &Api, req: &Req) -> Result<Reply, Fault> {
     let q = &req.query;
     q.only(&[PAGING, &["fields", "detail"]].concat())?;
-    let listing = Listing::read(api, req, short(req, SHORT)?, "id")?;
+    let listing = Listing::read_beside_nodes(api, req, short(req, SHORT)?, "id")?;
     let mut all = api.store.conductor_list().await?;
     let alive = alive(api).await?;
     all.sort_by(|a, b| {

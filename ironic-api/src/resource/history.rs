@@ -60,7 +60,10 @@ fn sort_column(f: HistoryField) -> Result<HistorySort, Fault> {
         F::Conductor => HistorySort::Conductor,
         F::User => HistorySort::User,
         F::Project => HistorySort::Project,
-        _ => return Err(Fault::invalid("History cannot be sorted by this field.")),
+        F::State => HistorySort::State,
+        F::TargetProvisionState => HistorySort::TargetProvisionState,
+        F::DurationSeconds => HistorySort::DurationSeconds,
+        F::Links => return Err(Fault::invalid("History cannot be sorted by this field.")),
     })
 }
 

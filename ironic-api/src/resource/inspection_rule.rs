@@ -22,6 +22,7 @@ use crate::{
     links::Links,
     listing::{Look, Show},
     patch::{Op, Patch},
+    query::parse_uuid,
     request::Req,
     version::{FieldTable, fields::RuleField as F},
 };
@@ -135,8 +136,9 @@ impl Resource for InspectionRule {
         let mut doc = self.document();
         patch.apply(&mut doc)?;
         if doc.get("uuid") != Some(&json!(self.id)) {
+            let named = doc.get("uuid").and_then(Json::as_str).and_then(parse_uuid);
+            let named = named.ok_or_else(|| Fault::invalid("\"/uuid\" must be a UUID, and cannot be changed."))?;
             // The contract's answer: the rule is looked for under its new name.
-            let named = doc.get("uuid").and_then(Json::as_str).unwrap_or("without UUID");
             return Err(Fault::new(FaultKind::NotFound, format!("Rule {named} could not be found.")));
         }
         doc.get("phase").map_or(Ok(()), check_phase)?;

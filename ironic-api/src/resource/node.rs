@@ -79,17 +79,18 @@ fn check_query(req: &Req, detail: bool) -> Result<(), Fault> {
     let form: &[&str] = if detail { &[] } else { &["fields", "detail"] };
     req.query.only(&[FILTERS, PAGING, form].concat())?;
     // Refused for what they are before they are refused as too new.
-    FLAGS.iter().try_for_each(|k| req.query.bool(k).map(drop))
+    FLAGS.iter().filter(|k| !(detail && **k == "include_children")).try_for_each(|k| req.query.bool(k).map(drop))
 }
 
 /// Links to next pages lead to the list of all nodes, as in the contract.
 async fn collection(api: &Api, req: &Req, detail: bool, chassis: Option<uuid::Uuid>) -> Result<Reply, Fault> {
     let (shown, path) = if detail { (detailed(req), "nodes/detail") } else { (short(req, SHORT)?, "nodes") };
     let (q, v) = (&req.query, req.version);
-    v.check_query(Listed::Nodes, q.names())?;
+    // The detailed list takes any word for it, in any microversion.
+    v.check_query(Listed::Nodes, q.names().filter(|n| !(detail && *n == "include_children")))?;
     let listing = Listing::read(api, req, shown, "id")?;
     let mut page: NodePage = listing.page(req, sort_column)?;
-    let filter = filter(api, req, chassis).await?;
+    let filter = filter(api, req, detail, chassis).await?;
 
     let conductors = api.ring.conductors().await?;
     // One instance is on one node: such a list has no pages.
@@ -193,11 +194,12 @@ async fn parent(api: &Api, req: &Req, ident: &str) -> Result<NodeId, Fault> {
 }
 
 /// Which nodes the query asks for.
-async fn filter(api: &Api, req: &Req, chassis_uuid: Option<uuid::Uuid>) -> Result<NodeFilter, Fault> {
+async fn filter(api: &Api, req: &Req, detail: bool, chassis_uuid: Option<uuid::Uuid>) -> Result<NodeFilter, Fault> {
     let q: &Query = &req.query;
     let children = match q.get("parent_node") {
         Some(ident) => Children::Of(parent(api, req, ident).await?),
-        None if q.bool("include_children")? == Some(true) => Children::All,
+        None if detail && q.get("include_children").is_some_and(|v| !v.is_empty()) => Children::All,
+        None if !detail && q.bool("include_children")? == Some(true) => Children::All,
         None => Children::TopOnly,
     };
     let state = |s: &str| ProvisionState::parse(s).ok_or_else(|| Fault::invalid(format!("Provision state \"{s}\" is not valid.")));

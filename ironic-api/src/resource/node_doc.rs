@@ -112,7 +112,7 @@ pub(crate) fn read(doc: &JsonMap, mut spec: NodeSpec) -> Result<Draft, Fault> {
             interfaces.insert(*kind, name);
         }
     }
-    let parent = d.text("parent_node", 255)?;
+    let parent = d.text("parent_node", 255)?.filter(|p| !p.is_empty());
     Ok(Draft { spec, interfaces, parent })
 }
 

@@ -90,12 +90,16 @@ where
 {
     req.query.only(&[PAGING, &["fields", "detail"], R::FILTERS].concat())?;
     let (filter, echo) = R::filter(req)?;
-    let listing = Listing::read(api, req, short(req, R::SHORT)?, "id")?;
-    // A marker that is no UUID names nothing.
-    if let Some(m) = req.query.get("marker").filter(|m| parse_uuid(m).is_none()) {
-        return Err(if R::NAMED && !is_loose_name(m) { Fault::invalid(format!("Expected a name for marker: {m}")) } else { none::<R>(m) });
-    }
-    let page = listing.page(req, R::column)?;
+    let listing = Listing::read_beside_nodes(api, req, short(req, R::SHORT)?, "id")?;
+    let marker = match req.query.get("marker").map(|m| (m, parse_uuid(m))) {
+        None => None,
+        Some((_, Some(id))) => Some(id),
+        // What is no UUID names nothing.
+        Some((m, None)) if R::NAMED && !is_loose_name(m) => return Err(Fault::invalid(format!("Expected a name for marker: {m}"))),
+        Some(("", None)) => None,
+        Some((m, None)) => return Err(none::<R>(m)),
+    };
+    let page = listing.page_after(marker, R::column)?;
     let rows: Vec<R> = api.store.record_list(&filter, &page).await?;
     let next = listing.next(req, R::NEXT, &[], rows.len(), rows.last().map(Show::identity));
     // The filters come first in this link.
@@ -117,6 +121,7 @@ pub(crate) async fn create<R: Resource>(api: &Api, req: &Req) -> Result<Reply, F
     let body = req.body.object()?;
     let id = match body.get("uuid") {
         None | Some(Json::Null) => Uuid::new_v4(),
+        Some(Json::String(s)) if s.is_empty() && !R::NAMED => Uuid::new_v4(),
         Some(v) => v.as_str().and_then(parse_uuid).ok_or_else(|| Fault::invalid("\"uuid\" must be a UUID."))?,
     };
     let given = body.get("steps").cloned();

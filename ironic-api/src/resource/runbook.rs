@@ -146,7 +146,7 @@ impl Resource for Runbook {
             return Ok(new);
         }
         let project = caller.project_id.clone();
-        if new.owner.is_some() && new.owner != project {
+        if new.owner.as_ref().is_some_and(|o| !o.is_empty()) && new.owner != project {
             return Err(Fault::new(FaultKind::Invalid, "A runbook cannot be made for another project than one's own."));
         }
         if project.is_some() && new.public {

@@ -257,6 +257,9 @@ pub(crate) async fn list<D: Kind>(api: &Api, req: &Req) -> Result<Reply, Fault> 
 pub(crate) async fn list_of_node<D: Kind>(api: &Api, req: &Req) -> Result<Reply, Fault> {
     req.query.only(&[PAGING, &["node", "fields", "detail"]].concat())?;
     let shown = wanted::<D>(req)?;
+    if req.query.get("node") == Some("") {
+        return Err(Fault::invalid("Expected the UUID or name of a node for \"node\"."));
+    }
     let node = api.node_by_uuid_only(req.param(0)).await?;
     collection::<D>(api, req, shown, Some(node)).await
 }

@@ -34,6 +34,8 @@ behaviours! {
     PowerTimeout 27..=MAX;
     /// A driver shown by name has all its details.
     DriverDetails 30..=MAX;
+    /// Ramdisks can look themselves up.
+    Lookup 22..=MAX;
     /// A config drive may be given with `rebuild`.
     RebuildConfigdrive 35..=MAX;
     /// `agent_version` in heartbeats.

@@ -266,9 +266,9 @@ resource! {
     ConductorGroup "conductor_group" since 49;
     Alive "alive" since 49 UNSORTABLE;
     Drivers "drivers" since 49 UNSORTABLE;
-    CreatedAt "created_at" since 49 SHOWN;
-    UpdatedAt "updated_at" since 49 SHOWN;
-    Links "links" since 49 SHOWN;
+    CreatedAt "created_at" since 49;
+    UpdatedAt "updated_at" since 49;
+    Links "links" since 49 UNSORTABLE;
 }
 
 resource! {
@@ -276,7 +276,7 @@ resource! {
     DriverField:
     Name "name" since 1;
     Hosts "hosts" since 1;
-    Links "links" since 1 SHOWN;
+    Links "links" since 1 UNSORTABLE;
     Properties "properties" since 14;
     Type "type" since 30;
     Boot "boot" since 30;

@@ -194,6 +194,14 @@ impl Version {
         field.map(Some).ok_or_else(|| Fault::invalid(format!("The sort_key value \"{key}\" is invalid for sorting.")))
     }
 
+    /// Refuses the name of a field that came later; what names none is let pass.
+    ///
+    /// # Errors
+    /// `NotAcceptable`.
+    pub fn not_too_new<F: FieldTable>(self, name: &str) -> Result<(), Fault> {
+        F::named(name).filter(|f| !self.lets(*f)).map_or(Ok(()), |_| Err(too_new(name)))
+    }
+
     /// Refuses query parameters of later versions.
     ///
     /// # Errors
