@@ -33,7 +33,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, requires = "expect")]
     image: Option<PathBuf>,
     /// Text on the serial console that tells that this image runs
-    #[arg(long)]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     expect: Option<String>,
     /// Who gives the orders
     #[arg(long, value_enum, default_value = "ours")]

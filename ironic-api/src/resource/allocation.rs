@@ -172,7 +172,7 @@ pub(crate) async fn create(api: &Api, req: &Req) -> Result<Reply, Fault> {
         traits,
         candidates: Vec::new(),
         extra: d.object("extra")?,
-        owner: filled(d.text("owner", 255)?),
+        owner: filled(d.long_text("owner")?),
     };
     let named = filled(d.text("node", 255)?);
     if named.is_none() && wish.resource_class.is_none() {

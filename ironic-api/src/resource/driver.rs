@@ -49,7 +49,7 @@ fn row(name: &str) -> Option<DriverField> {
     let enabled = name.strip_prefix("enabled_").and_then(|n| n.strip_suffix("_interfaces"));
     match default.or(enabled) {
         Some(kind) => DriverField::named(kind).filter(|f| !SHORT.contains(f)),
-        None => DriverField::named(name).filter(|f| SHORT.contains(f) && *f != F::Links),
+        None => DriverField::named(name).filter(|f| SHORT.contains(f)),
     }
 }
 

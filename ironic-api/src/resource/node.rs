@@ -86,8 +86,8 @@ fn check_query(req: &Req, detail: bool) -> Result<(), Fault> {
 async fn collection(api: &Api, req: &Req, detail: bool, chassis: Option<uuid::Uuid>) -> Result<Reply, Fault> {
     let (shown, path) = if detail { (detailed(req), "nodes/detail") } else { (short(req, SHORT)?, "nodes") };
     let (q, v) = (&req.query, req.version);
-    // The detailed list takes any word for it, in any microversion.
-    v.check_query(Listed::Nodes, q.names().filter(|n| !(detail && *n == "include_children")))?;
+    // The detailed list knows parents and children in any microversion, and takes any word for `include_children`.
+    v.check_query(Listed::Nodes, q.names().filter(|n| !(detail && matches!(*n, "include_children" | "parent_node"))))?;
     let listing = Listing::read(api, req, shown, "id")?;
     let mut page: NodePage = listing.page(req, sort_column)?;
     let filter = filter(api, req, detail, chassis).await?;

@@ -91,13 +91,13 @@ pub(crate) fn read(doc: &JsonMap, mut spec: NodeSpec) -> Result<Draft, Fault> {
     }
     spec.automated_clean = d.bool("automated_clean")?;
     spec.protected = d.bool("protected")?.unwrap_or_default();
-    spec.protected_reason = d.text("protected_reason", 65_535)?;
-    spec.owner = d.text("owner", 255)?;
-    spec.lessee = d.text("lessee", 255)?;
+    spec.protected_reason = d.long_text("protected_reason")?;
+    spec.owner = d.long_text("owner")?;
+    spec.lessee = d.long_text("lessee")?;
     spec.description = d.text("description", 4096)?;
     spec.retired = d.bool("retired")?.unwrap_or_default();
-    spec.retired_reason = d.text("retired_reason", 65_535)?;
-    spec.shard = d.text("shard", 255)?;
+    spec.retired_reason = d.long_text("retired_reason")?;
+    spec.shard = d.indexed_text("shard")?;
     spec.disable_power_off = d.bool("disable_power_off")?;
     spec.maintenance = d.bool("maintenance")?.unwrap_or_default();
     spec.parent_node = None;
@@ -132,6 +132,11 @@ fn check_properties(properties: &JsonMap) -> Result<(), Fault> {
     Ok(())
 }
 
+/// The longest text without a limit in the contract, in characters.
+const LONG: usize = 65_535;
+/// The same for what an index holds, in bytes: PostgreSQL has room for a third of a page.
+const INDEXED: usize = 2_600;
+
 /// Typed access to the attributes of a document; null counts as absent.
 pub(crate) struct Doc<'a>(pub &'a JsonMap);
 
@@ -158,6 +163,17 @@ impl Doc<'_> {
             return Err(Fault::invalid(format!("\"{key}\" must not be longer than {max} characters.")));
         }
         Ok(Some(s.to_owned()))
+    }
+    /// A text that the contract gives no limit.
+    pub fn long_text(&self, key: &str) -> Result<Option<String>, Fault> {
+        self.text(key, LONG)
+    }
+    /// A text without a limit in the contract that an index holds: no more than fits there.
+    pub fn indexed_text(&self, key: &str) -> Result<Option<String>, Fault> {
+        match self.long_text(key)? {
+            Some(s) if s.len() > INDEXED => Err(Fault::invalid(format!("\"{key}\" must not be longer than {INDEXED} bytes."))),
+            fits => Ok(fits),
+        }
     }
     /// An object; empty when absent.
     pub fn object(&self, key: &str) -> Result<JsonMap, Fault> {

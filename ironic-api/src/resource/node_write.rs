@@ -91,7 +91,7 @@ pub(crate) async fn create(api: &Api, req: &Req) -> Result<Reply, Fault> {
     };
     node_doc::Doc(&body).not_null(&["console_enabled", "maintenance", "properties"])?;
     let console_enabled = node_doc::Doc(&body).bool("console_enabled")?.unwrap_or(false);
-    let boot_mode = node_doc::Doc(&body).text("boot_mode", 255)?;
+    let boot_mode = node_doc::Doc(&body).long_text("boot_mode")?;
     let secure_boot = secure_boot(body.get("secure_boot"))?;
 
     let mut draft = node_doc::read(&body, NodeSpec::default())?;

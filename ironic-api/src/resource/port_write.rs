@@ -57,7 +57,7 @@ fn read(doc: &JsonMap, mut port: Port) -> Result<Port, Fault> {
     if port.physical_network.as_deref() == Some("") {
         return Err(Fault::invalid("\"physical_network\" must not be empty."));
     }
-    port.name = d.text("name", 255)?;
+    port.name = d.indexed_text("name")?;
     port.description = d.text("description", 255)?;
     port.vendor = d.text("vendor", 32)?;
     port.category = d.text("category", 80)?;

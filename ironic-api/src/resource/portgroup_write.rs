@@ -35,7 +35,7 @@ fn read(doc: &JsonMap, mut group: Portgroup) -> Result<Portgroup, Fault> {
     let d = Doc(doc);
     group.address = d.text("address", 64)?.as_deref().map(parse_address).transpose()?;
     group.extra = d.object("extra")?;
-    group.mode = d.text("mode", 255)?;
+    group.mode = d.long_text("mode")?;
     // An empty name is taken (and is unique like any other).
     group.name = d.text("name", 255)?;
     if let Some(name) = group.name.as_deref().filter(|n| !n.is_empty() && !is_loose_name(n)) {

@@ -329,7 +329,7 @@ resource! {
 
 resource! {
     /// Fields of a history entry.
-    HistoryField ["version" "node_id"]:
+    HistoryField ["version" "node_id" "updated_at"]:
     Uuid "uuid" since 78;
     CreatedAt "created_at" since 78;
     Severity "severity" since 78;
