@@ -28,7 +28,9 @@ pub struct Ironic {
 fn configuration(folder: &str, port: u16) -> String {
     let kinds = ["power", "boot", "deploy", "vendor", "management", "inspect", "raid", "bios", "storage", "rescue", "firmware"];
     let delays: String = kinds.iter().map(|i| format!("{i}_delay = 0\n")).collect();
-    let interfaces: String = kinds.iter().map(|i| format!("enabled_{i}_interfaces = fake\n")).collect();
+    // Its default storage interface must be among them.
+    let enabled = |kind: &str| if kind == "storage" { "fake,noop" } else { "fake" };
+    let interfaces: String = kinds.iter().map(|i| format!("enabled_{i}_interfaces = {}\n", enabled(i))).collect();
     format!(
         "[DEFAULT]\nauth_strategy = noauth\nrpc_transport = none\nhost = peer\nmy_ip = 127.0.0.1\nstate_path = {folder}\ndebug = false\n\
          log_file = {folder}/ironic.log\nuse_stderr = false\nenabled_hardware_types = fake-hardware\n\

@@ -3,12 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
-use bessemer_conductor::ConductorConfig;
+use bessemer_conductor::{ConductorConfig, flows};
+use bessemer_db::WorkBegin;
 use bessemer_drivers::fake::{FakeBehaviour, FakeHardware};
 use bessemer_model::{
+    clock::{Clock, SystemClock},
     fault::FaultKind,
+    flow::FlowKind,
     interface::InterfaceKind,
-    node::NodeFault,
+    node::{NodeChange, NodeFault},
     secret::Secret,
     state::{PowerChange, PowerState, ProvisionState as P},
 };
@@ -254,5 +257,23 @@ async fn a_cleaning_beyond_the_limit_waits_for_a_place_instead_of_being_refused(
     w.verb(second, Verb::Deleted, None).await?;
     assert_eq!(w.store.node_get(first).await?.status.provision_state, P::Available, "the second began after it");
     assert_eq!(w.settled(second).await?.status.provision_state, P::Available);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backlog_of_other_conductors_does_not_hide_a_node() -> Result<()> {
+    let db = Database::new(ENGINES[0]).await?;
+    let w = World::start(db.open().await?).await?;
+    // Nobody hints at this work, and all of it but the last piece waits for a conductor of another group.
+    let mut last = None;
+    for n in 0..=1000 {
+        let id = w.node_with(P::Manageable, |s| s.conductor_group = if n < 1000 { "elsewhere".into() } else { String::new() }).await?;
+        let node = w.store.node_get(id).await?;
+        let flow = flows::single(&node, FlowKind::Power, "power.set", json!({ "target": "power on" }), SystemClock.now());
+        w.store.work_begin(WorkBegin { flow: Some(flow), ..WorkBegin::new(id, None, NodeChange::default()) }).await?;
+        last = Some(id);
+    }
+    let end = w.settled(last.expect("there are nodes")).await?;
+    assert_eq!(end.status.power_state, Some(PowerState::On));
     Ok(())
 }

@@ -240,6 +240,27 @@ fn the_next_conductor_does_it_when_nobody_listens_at_the_owner_and_the_client_he
 }
 
 #[test]
+fn an_owner_that_dies_in_the_middle_of_a_call_is_named_and_nobody_does_it_in_its_place() -> Result<()> {
+    let mut pair = Pair::start(KEY, &["fake.management_delay=20"])?;
+    let node = pair.node_of("a")?;
+    let path = format!("/v1/nodes/{node}/management/boot_device");
+    let (a, b) = (&mut pair.a, &pair.b);
+    let asked = Instant::now();
+    let reply = std::thread::scope(|s| {
+        let client = s.spawn(|| b.send("PUT", &path, Some(json!({"boot_device": "pxe", "persistent": true}))));
+        let begun = tool::until("the owner at work", LIMIT, || a.done_for_others() == 1);
+        a.daemon.kill();
+        begun?;
+        client.join().map_err(|_| anyhow::anyhow!("the client panicked"))?
+    })?;
+    let text = fault(&reply);
+    ensure!(reply.status == 503 && text.contains(&format!("The conductor a of node {node}")) && text.contains("no answer"), "{text}");
+    // Whoever had done it in the place of the dead one would have taken the delay for it.
+    ensure!(asked.elapsed() < Duration::from_secs(15), "it took {:?}", asked.elapsed());
+    Ok(())
+}
+
+#[test]
 fn a_daemon_with_another_key_is_refused_and_no_log_tells_a_key() -> Result<()> {
     let pair = Pair::start(OTHER_KEY, &[])?;
     let node = pair.node_of("b")?;
