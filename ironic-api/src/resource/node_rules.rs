@@ -139,7 +139,7 @@ pub(crate) fn settle_patch(
         if patch.assigns("protected_reason") && new.protected_reason.as_deref().is_some_and(|r| !r.is_empty()) {
             return Err(Fault::invalid("\"protected_reason\" needs \"protected\" to be true."));
         }
-        new.protected_reason = None;
+        new.protected_reason = new.protected_reason.take().filter(|_| patch.assigns("protected_reason"));
     }
     if new.retired && !old.retired && state == P::Available {
         return Err(Fault::new(FaultKind::InvalidState, format!("Node {} cannot be retired while it is available.", node.id)));
@@ -148,7 +148,7 @@ pub(crate) fn settle_patch(
         if patch.assigns("retired_reason") && new.retired_reason.as_deref().is_some_and(|r| !r.is_empty()) {
             return Err(Fault::invalid("\"retired_reason\" needs \"retired\" to be true."));
         }
-        new.retired_reason = None;
+        new.retired_reason = new.retired_reason.take().filter(|_| patch.assigns("retired_reason"));
     }
     if !new.maintenance {
         new.maintenance_reason = None;
