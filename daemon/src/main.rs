@@ -13,10 +13,6 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use options::Options;
 
-/// Rows of the database are made on one thread and dropped on another, which the allocators of libc are slow at.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Bare-metal provisioning: API, conductor and boot services in one process.
 #[derive(Parser)]
 #[command(version)]
