@@ -198,7 +198,11 @@ pub(super) fn parameter(op: Op, name: &str) -> Json {
         (Op::ConductorList, "marker") => Kind::Text(255).given(),
         (Op::DriverList, "type") => Kind::OneOf(&["classic", "dynamic"]).given(),
         (Op::MediaDetach, _) => Kind::OneOf(&["disk", "cdrom", "floppy"]).given(),
-        _ => kind::of(name).given(),
+        _ => match kind::of(name) {
+            // What a body may hold would not fit into an address.
+            Kind::Text(longest) => Kind::Text(longest.min(255)).given(),
+            other => other.given(),
+        },
     }
 }
 
