@@ -227,7 +227,7 @@ impl<'a> Life<'a> {
                 let word = if failed { "ended" } else { "still is" };
                 bail!("{}: {word} in `{state}` on the way to `{wanted}`: {why}\n  | {tail}", self.node);
             }
-            if alive.0.elapsed() > SILENCE && !cycled && state.contains("wait") && may_hang(&line) {
+            if alive.0.elapsed() > SILENCE && !cycled && state.contains("wait") && may_hang(&told) {
                 cycled = true;
                 alive.0 = Instant::now();
                 self.say("the guest shows no sign of life: power-cycled");
