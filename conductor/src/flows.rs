@@ -173,3 +173,29 @@ pub fn teardown() -> Step {
 pub fn is_internal(s: &Step) -> bool {
     s.source == StepSource::Flow
 }
+
+#[cfg(test)]
+mod tests {
+    use bessemer_drivers::fake::{FakeBehaviour, FakeHardware};
+
+    use super::*;
+
+    #[test]
+    fn manual_cleaning_boots_the_ramdisk_only_for_steps_that_need_it_and_to_be_held_in() {
+        let registry = Registry::with_fake(&FakeHardware::new(FakeBehaviour::default()));
+        let mut node = crate::testing::node(ProvisionState::Manageable);
+        for (kind, name) in [(InterfaceKind::Deploy, "direct"), (InterfaceKind::Bios, "fake")] {
+            node.spec.interfaces.set(kind, name.to_owned());
+        }
+        let boots = |node: &Node, kind, step: &str, disabled| {
+            let flow = manual_clean(&registry, node, &[UserStep::new(kind, step)], disabled, Timestamp(0));
+            flow.steps.iter().any(|s| s.name == "ramdisk.on")
+        };
+        assert!(!boots(&node, InterfaceKind::Bios, "factory_reset", false), "the BMC does it");
+        assert!(boots(&node, InterfaceKind::Deploy, "erase_devices", false), "the ramdisk does it");
+        assert!(boots(&node, InterfaceKind::Power, "hold", false), "somebody wants to look at the machine");
+        assert!(!boots(&node, InterfaceKind::Deploy, "erase_devices", true), "it was turned off");
+        node.spec.interfaces.set(InterfaceKind::Deploy, "fake".to_owned());
+        assert!(!boots(&node, InterfaceKind::Deploy, "erase_devices", false), "there is no ramdisk");
+    }
+}

@@ -28,6 +28,8 @@ mod runner;
 pub mod service;
 pub mod steps;
 mod task;
+#[cfg(test)]
+mod testing;
 mod validate;
 mod verbs;
 mod vmedia;

@@ -5,6 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bessemer_db::DbError;
 use bessemer_drivers::error::DriverError;
 use bessemer_model::{
     clock::Timestamp,
@@ -69,9 +70,25 @@ impl StepError {
 
 impl From<DriverError> for StepError {
     fn from(e: DriverError) -> Self {
-        Self { text: e.to_string(), retry: e.is_transient().then_some(Duration::from_secs(5)) }
+        Self { text: e.to_string(), retry: e.is_transient().then_some(RETRY) }
     }
 }
+
+/// A store that fails may work again in a moment.
+impl From<DbError> for StepError {
+    fn from(e: DbError) -> Self {
+        Self { text: e.to_string(), retry: Some(RETRY) }
+    }
+}
+
+impl From<TaskError> for StepError {
+    fn from(e: TaskError) -> Self {
+        Self { text: e.to_string(), retry: Some(RETRY) }
+    }
+}
+
+/// Between two tries of what may pass.
+pub const RETRY: Duration = Duration::from_secs(5);
 
 /// How often a step whose failure may pass is tried again.
 const MAX_RETRIES: u32 = 5;

@@ -150,6 +150,7 @@ const PER_SCAN: u32 = 1000;
 
 /// The nodes that are due and ours. What is due for others, a backlog of any length, does not hide them.
 async fn due_for_us(core: &Core) -> Result<Vec<NodeId>, DbError> {
+    let members = Members::read(core).await?;
     let mut limit = PER_SCAN;
     loop {
         let due = core.store.claims_due(core.now(), limit).await?;
@@ -158,7 +159,6 @@ async fn due_for_us(core: &Core) -> Result<Vec<NodeId>, DbError> {
         }
         // A node counts once, also with a flow in either lane.
         let all = due.len() < limit as usize / 2;
-        let members = Members::read(core).await?;
         let ours: Vec<NodeId> = due.into_iter().filter(|n| members.is_ours(core, n)).map(|n| n.id).collect();
         if all || ours.len() >= PER_SCAN as usize / 2 || limit == u32::MAX {
             return Ok(ours);

@@ -213,7 +213,7 @@ pub fn want_ramdisk(user: &[UserStep], offers: &[Offer]) -> bool {
 pub fn resolve(user: &[UserStep], offers: &[Offer], agent_known: bool, ramdisk: bool) -> Result<Vec<Step>, StepProblem> {
     let mut out = Vec::with_capacity(user.len());
     for u in user {
-        let label = format!("{}.{}", u.interface.as_str(), u.step);
+        let label = u.label();
         // What the children offer is looked at when their turn comes.
         if let Some(children) = &u.children {
             out.push(Step { children: Some(children.clone()), abortable: true, ..by_user(u) });
@@ -367,6 +367,17 @@ mod tests {
         assert!(resolve(&u, &[], false, true).is_ok());
         assert!(resolve(&u, &[], true, true).is_err());
         assert!(resolve(&u, &[], false, false).is_err());
+    }
+
+    #[test]
+    fn the_ramdisk_is_wanted_for_its_own_and_for_unknown_steps_only() {
+        let offers = deploy_interface_steps("direct");
+        let wants = |steps: &[UserStep]| want_ramdisk(steps, &offers);
+        let step = |name| user(InterfaceKind::Deploy, name, None);
+        let for_children = UserStep { children: Some(vec![]), ..step("write_image") };
+        assert!(!wants(&[step("deploy"), step("wait"), for_children.clone()]), "the conductor's own, a reserved one, the children's");
+        assert!(wants(&[step("deploy"), step("write_image")]), "the ramdisk's");
+        assert!(wants(&[for_children, step("nobody_knows")]), "one that the agent may offer");
     }
 
     #[test]

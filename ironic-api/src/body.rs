@@ -1,9 +1,7 @@
 //! Request bodies: bounded in size and depth, then read either strictly (resources, patches) or as named arguments.
 
-use bessemer_model::{Json, JsonMap, fault::Fault};
+use bessemer_model::{Json, JsonMap, boolean, fault::Fault};
 use bytes::Bytes;
-
-use crate::query::parse_bool;
 
 /// A body as received.
 #[derive(Clone, Debug, Default)]
@@ -94,7 +92,7 @@ impl Args {
 pub(crate) fn json_bool(v: &Json) -> Option<bool> {
     match v {
         Json::Bool(b) => Some(*b),
-        Json::String(s) => parse_bool(s),
+        Json::String(s) => boolean::from_text(s),
         _ => None,
     }
 }

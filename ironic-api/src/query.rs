@@ -1,7 +1,7 @@
 //! Query parameters and the list rules of `api.md` section 1.6.
 
 use bessemer_model::{
-    Json,
+    Json, boolean,
     fault::{Fault, FaultKind},
 };
 use percent_encoding::percent_decode_str;
@@ -90,7 +90,7 @@ impl Query {
     /// A boolean.
     pub fn bool(&self, name: &str) -> Result<Option<bool>, Fault> {
         self.get(name)
-            .map(|v| parse_bool(v).ok_or_else(|| Fault::invalid(format!("Invalid value for {name}: \"{v}\" is not a boolean."))))
+            .map(|v| boolean::from_text(v).ok_or_else(|| Fault::invalid(format!("Invalid value for {name}: \"{v}\" is not a boolean."))))
             .transpose()
     }
 
@@ -184,15 +184,6 @@ pub(crate) fn shown<F: FieldTable>(query: &Query, version: Version) -> Result<Op
         return Err(Fault::new(FaultKind::NotAcceptable, "The query parameter \"fields\" needs a newer API version."));
     }
     Ok(Some((version.selected(&names)?, names)))
-}
-
-/// A boolean as the API writes it; strict.
-pub(crate) fn parse_bool(s: &str) -> Option<bool> {
-    match s.trim().to_ascii_lowercase().as_str() {
-        "1" | "t" | "true" | "on" | "y" | "yes" => Some(true),
-        "0" | "f" | "false" | "off" | "n" | "no" => Some(false),
-        _ => None,
-    }
 }
 
 /// A UUID: hyphens, braces around it and the prefix of its URN may be there or not, as in the contract.

@@ -322,3 +322,22 @@ fn describe(node: &Value) -> String {
     let _ = write!(line, ", {}", text("power_state"));
     line
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{describe, may_hang};
+
+    #[test]
+    fn a_guest_at_a_step_is_left_alone_and_one_that_only_boots_may_hang() {
+        let at = |field: &str, step: &str| {
+            let (interface, step) = step.split_once('.').unwrap_or_default();
+            may_hang(&describe(&json!({"provision_state": "x wait", field: {"interface": interface, "step": step}})))
+        };
+        assert!(may_hang(&describe(&json!({"provision_state": "inspect wait", "power_state": "power on"}))));
+        assert!(at("deploy_step", "deploy.deploy"), "the core step boots the ramdisk");
+        assert!(!at("clean_step", "deploy.erase_devices"));
+        assert!(!at("deploy_step", "deploy.write_image"));
+    }
+}

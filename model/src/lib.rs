@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod allocation;
+pub mod boolean;
 pub mod chassis;
 pub mod clock;
 pub mod conductor;

@@ -14,7 +14,10 @@ pub mod signed;
 use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
-use bessemer_model::{Json, JsonMap, fault::Fault, ids::NodeId, interface::InterfaceKind, node::Node, secret::Secret, state::PowerChange};
+use bessemer_model::{
+    Json, JsonMap, fault::Fault, ids::NodeId, interface::InterfaceKind, node::Node, runbook::RunbookStep, secret::Secret,
+    state::PowerChange,
+};
 use serde::{Deserialize, Serialize};
 
 /// Who asks, for history and audit.
@@ -140,6 +143,18 @@ impl UserStep {
     /// A step without arguments.
     pub fn new(interface: InterfaceKind, step: impl Into<String>) -> Self {
         Self { interface, step: step.into(), args: JsonMap::new(), priority: None, order: None, children: None }
+    }
+
+    /// `interface.step`, as options and messages name it.
+    #[must_use]
+    pub fn label(&self) -> String {
+        format!("{}.{}", self.interface.as_str(), self.step)
+    }
+}
+
+impl From<RunbookStep> for UserStep {
+    fn from(s: RunbookStep) -> Self {
+        Self { order: Some(s.order), args: s.args, ..Self::new(s.interface, s.step) }
     }
 }
 

@@ -99,8 +99,8 @@ async fn a_runbook_that_is_missing_or_does_not_fit_fails_the_cleaning_and_says_w
         (by(CleaningSource::Runbook, "book"), &["CUSTOM_OTHER"], "its traits are CUSTOM_OTHER"),
         (by(CleaningSource::Runbook, "book"), &[], "it has no traits"),
     ];
-    for (policy, traits, expected) in cases {
-        let db = Database::new(ENGINES[0]).await?;
+    for (engine, (policy, traits, expected)) in ENGINES.into_iter().flat_map(|e| cases.clone().map(|case| (e, case))) {
+        let db = Database::new(engine).await?;
         let w = world(&db, policy).await?;
         runbook(&w, "book", &[RESET], traits).await?;
         let end = cleaned(&w, w.node(P::Manageable).await?).await?;
@@ -115,16 +115,18 @@ async fn a_runbook_that_is_missing_or_does_not_fit_fails_the_cleaning_and_says_w
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_runbook_hybrid_cleaning_is_that_of_the_drivers_and_traits_need_not_be_looked_at() -> Result<()> {
-    let db = Database::new(ENGINES[0]).await?;
-    let w = world(&db, AutomatedCleaning { source: CleaningSource::Hybrid, ..AutomatedCleaning::default() }).await?;
-    let end = cleaned(&w, w.node(P::Manageable).await?).await?;
-    assert_eq!((end.status.provision_state, end.status.last_error), (P::Available, None));
-    w.kill();
+    for engine in ENGINES {
+        let db = Database::new(engine).await?;
+        let w = world(&db, AutomatedCleaning { source: CleaningSource::Hybrid, ..AutomatedCleaning::default() }).await?;
+        let end = cleaned(&w, w.node(P::Manageable).await?).await?;
+        assert_eq!((end.status.provision_state, end.status.last_error), (P::Available, None));
+        w.kill();
 
-    let w = world(&db, AutomatedCleaning { validate_traits: false, ..by(CleaningSource::Hybrid, "book") }).await?;
-    runbook(&w, "book", &[RESET], &[]).await?;
-    let end = cleaned(&w, w.node(P::Manageable).await?).await?;
-    assert_eq!((end.status.provision_state, end.status.last_error), (P::Available, None));
-    assert_eq!(w.hardware.calls("bios.factory_reset"), 1);
+        let w = world(&db, AutomatedCleaning { validate_traits: false, ..by(CleaningSource::Hybrid, "book") }).await?;
+        runbook(&w, "book", &[RESET], &[]).await?;
+        let end = cleaned(&w, w.node(P::Manageable).await?).await?;
+        assert_eq!((end.status.provision_state, end.status.last_error), (P::Available, None));
+        assert_eq!(w.hardware.calls("bios.factory_reset"), 1);
+    }
     Ok(())
 }

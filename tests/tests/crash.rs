@@ -3,21 +3,26 @@
 use std::sync::{Arc, atomic::AtomicBool};
 
 use anyhow::{Context, Result};
-use bessemer_db::{Children, CommitPoint, HistoryPage, NodeFilter, PortFilter, PortPage};
-use bessemer_drivers::iface::Inspected;
+use bessemer_conductor::{AutomatedCleaning, CleaningSource};
+use bessemer_db::{Children, CommitPoint, HistoryPage, NodeFilter, PortFilter, PortPage, Store};
+use bessemer_drivers::{
+    fake::{FakeBehaviour, FakeHardware},
+    iface::Inspected,
+};
 use bessemer_model::{
     JsonMap,
     clock::Timestamp,
     deploy_template::{DeployTemplate, TemplateStep},
     flow::FlowKind,
-    ids::{DeployTemplateId, NodeId, RuleId},
+    ids::{DeployTemplateId, NodeId, RuleId, RunbookId},
     inspection_rule::{self, InspectionRule},
     interface::InterfaceKind,
     node::Node,
-    state::{PowerChange, ProvisionState},
+    runbook::{Runbook, RunbookStep},
+    state::{PowerChange, PowerState, ProvisionState},
 };
 use bessemer_rpc::{ConductorApi, RequestCx, UserStep, Verb, devices::DeviceApi};
-use bessemer_tests::world::{CrashAt, Database, ENGINES, Engine, World, step};
+use bessemer_tests::world::{CrashAt, Database, ENGINES, Engine, World, config, step};
 use serde_json::json;
 use std::sync::atomic::Ordering;
 
@@ -30,13 +35,32 @@ struct Scenario {
     ends: ProvisionState,
     /// A deploy template for the instance, rules for the inspection.
     prepared: bool,
-    /// The node has a child.
-    child: bool,
+    /// Another node that takes part.
+    kin: Kin,
+    /// Automated cleaning is by a runbook.
+    runbook: bool,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kin {
+    Nobody,
+    Child,
+    /// It feeds the node.
+    Parent,
 }
 
 fn scenarios() -> Vec<Scenario> {
     use ProvisionState as P;
-    let s = |kind, from, verb, ends| Scenario { kind, from, verb: Some(verb), steps: vec![], ends, prepared: false, child: false };
+    let s = |kind, from, verb, ends| Scenario {
+        kind,
+        from,
+        verb: Some(verb),
+        steps: vec![],
+        ends,
+        prepared: false,
+        kin: Kin::Nobody,
+        runbook: false,
+    };
     let for_children = |kind, name| UserStep { children: Some(vec![]), ..step(kind, name) };
     let on_children = || vec![for_children(InterfaceKind::Bios, "factory_reset"), for_children(InterfaceKind::Power, "power_on")];
     let bios = || vec![step(InterfaceKind::Bios, "factory_reset"), step(InterfaceKind::Raid, "delete_configuration")];
@@ -56,16 +80,38 @@ fn scenarios() -> Vec<Scenario> {
         Scenario { verb: None, ..s(FlowKind::Device, P::Manageable, Verb::Manage, P::Manageable) },
         Scenario { prepared: true, ..s(FlowKind::Inspect, P::Manageable, Verb::Inspect, P::Manageable) },
         Scenario { prepared: true, ..s(FlowKind::Deploy, P::Available, Verb::Active, P::Active) },
-        Scenario { child: true, steps: on_children(), ..s(FlowKind::Clean, P::Manageable, Verb::Clean, P::Manageable) },
+        Scenario { kin: Kin::Child, steps: on_children(), ..s(FlowKind::Clean, P::Manageable, Verb::Clean, P::Manageable) },
+        Scenario { kin: Kin::Parent, verb: None, ..s(FlowKind::Power, P::Manageable, Verb::Manage, P::Manageable) },
+        Scenario { runbook: true, ..s(FlowKind::Clean, P::Manageable, Verb::Provide, P::Available) },
     ]
 }
 
 async fn node(w: &World, s: &Scenario) -> Result<NodeId> {
+    if s.runbook {
+        let step = RunbookStep { interface: InterfaceKind::Bios, step: "factory_reset".into(), args: JsonMap::new(), order: 0 };
+        w.store.record_create(Runbook { name: BOOK.into(), steps: vec![step], ..Runbook::blank(RunbookId::random()) }).await?;
+    }
+    if s.kin == Kin::Parent {
+        let parent = w.node(ProvisionState::Available).await?;
+        return w.node_with(s.from, |spec| spec.parent_node = Some(parent)).await;
+    }
     let node = w.node(s.from).await?;
-    if s.child {
+    if s.kin == Kin::Child {
         w.node_with(ProvisionState::Available, |spec| spec.parent_node = Some(node)).await?;
     }
     Ok(node)
+}
+
+const BOOK: &str = "book";
+
+async fn world(store: Store, s: &Scenario) -> Result<World> {
+    let mut settings = config();
+    if s.runbook {
+        let runbook = Some(BOOK.to_owned());
+        settings.automated_cleaning =
+            AutomatedCleaning { source: CleaningSource::Runbook, runbook, validate_traits: false, ..AutomatedCleaning::default() };
+    }
+    World::start_with(store, settings, FakeHardware::new(FakeBehaviour::default())).await
 }
 
 async fn begin(w: &World, node: NodeId, s: &Scenario) -> Result<(), bessemer_model::fault::Fault> {
@@ -120,7 +166,11 @@ async fn essence(w: &World, n: &Node) -> Result<String> {
     for c in w.store.node_refs(&filter).await? {
         children.push(status(&w.settled(c.id).await?));
     }
-    Ok(format!("{} {extra:?} {properties:?} {:?} {ports:?} {data:?} {history:?} {children:?}", status(n), n.traits))
+    let parent = match n.spec.parent_node {
+        Some(id) => Some(status(&w.settled(id).await?)),
+        None => None,
+    };
+    Ok(format!("{} {extra:?} {properties:?} {:?} {ports:?} {data:?} {history:?} {children:?} {parent:?}", status(n), n.traits))
 }
 
 fn status(n: &Node) -> String {
@@ -144,7 +194,7 @@ fn status(n: &Node) -> String {
 
 async fn undisturbed(engine: Engine, s: &Scenario) -> Result<(u64, u64, String)> {
     let db = Database::new(engine).await?;
-    let w = World::start(db.open().await?).await?;
+    let w = world(db.open().await?, s).await?;
     let node = node(&w, s).await?;
     if s.prepared {
         prepare(&w, node).await?;
@@ -162,6 +212,12 @@ async fn undisturbed(engine: Engine, s: &Scenario) -> Result<(u64, u64, String)>
     if s.prepared && s.kind == FlowKind::Deploy {
         assert_eq!(w.hardware.calls("bios.factory_reset"), 1, "the template's step was run");
     }
+    if s.runbook {
+        assert_eq!(w.hardware.calls("bios.factory_reset"), 1, "the runbook's step was run");
+    }
+    if let (Kin::Parent, Some(parent)) = (s.kin, end.spec.parent_node) {
+        assert_eq!(w.store.node_get(parent).await?.status.power_state, Some(PowerState::On), "the parent feeds the node");
+    }
     Ok((before, after, essence(&w, &end).await?.replace(&node.to_string(), "<node>")))
 }
 
@@ -170,7 +226,7 @@ async fn with_crash(engine: Engine, s: &Scenario, commit: u64, point: CommitPoin
     let db = Database::new(engine).await?;
     let happened = Arc::new(AtomicBool::new(false));
     let hook = CrashAt { commit, point, happened: Arc::clone(&happened) };
-    let first = World::start(db.open().await?.with_commit_hook(Arc::new(hook))).await?;
+    let first = world(db.open().await?.with_commit_hook(Arc::new(hook)), s).await?;
     let node = node(&first, s).await?;
     if s.prepared {
         prepare(&first, node).await?;
@@ -194,7 +250,7 @@ async fn with_crash(engine: Engine, s: &Scenario, commit: u64, point: CommitPoin
     let crashed = happened.load(Ordering::SeqCst);
     first.kill();
 
-    let second = World::start(db.open().await?).await?;
+    let second = world(db.open().await?, s).await?;
     if s.prepared {
         second.hardware.finds(findings());
     }

@@ -73,54 +73,58 @@ async fn a_step_for_children_runs_on_each_of_them_and_not_on_the_node() -> Resul
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_step_that_fails_on_a_child_fails_the_node_and_names_the_child() -> Result<()> {
-    let db = Database::new(ENGINES[0]).await?;
-    let w = World::start(db.open().await?).await?;
-    let parent = w.node(P::Active).await?;
-    let child = w.node_with(P::Available, child_of(parent)).await?;
-    w.hardware.fail_next("bios.factory_reset", 1);
-    w.verb(parent, Verb::Service, Some(vec![on_children(InterfaceKind::Bios, "factory_reset", &[])])).await?;
-    let end = w.settled(parent).await?;
-    assert_eq!(end.status.provision_state, P::ServiceFailed);
-    let text = end.status.last_error.unwrap_or_default();
-    assert!(text.contains(&child.to_string()) && text.contains("was told to fail"), "{text}");
-    assert_eq!(w.settled(child).await?.status.provision_state, P::Available, "the child itself is as it was");
+    for engine in ENGINES {
+        let db = Database::new(engine).await?;
+        let w = World::start(db.open().await?).await?;
+        let parent = w.node(P::Active).await?;
+        let child = w.node_with(P::Available, child_of(parent)).await?;
+        w.hardware.fail_next("bios.factory_reset", 1);
+        w.verb(parent, Verb::Service, Some(vec![on_children(InterfaceKind::Bios, "factory_reset", &[])])).await?;
+        let end = w.settled(parent).await?;
+        assert_eq!(end.status.provision_state, P::ServiceFailed);
+        let text = end.status.last_error.unwrap_or_default();
+        assert!(text.contains(&child.to_string()) && text.contains("was told to fail"), "{text}");
+        assert_eq!(w.settled(child).await?.status.provision_state, P::Available, "the child itself is as it was");
 
-    let parent = w.node(P::Manageable).await?;
-    let child = w.node_with(P::Available, child_of(parent)).await?;
-    w.verb(parent, Verb::Clean, Some(vec![on_children(InterfaceKind::Raid, "no_such_step", &[])])).await?;
-    let end = w.settled(parent).await?;
-    assert_eq!(end.status.provision_state, P::CleanFailed);
-    let text = end.status.last_error.unwrap_or_default();
-    assert!(text.contains(&child.to_string()) && text.contains("raid.no_such_step"), "{text}");
+        let parent = w.node(P::Manageable).await?;
+        let child = w.node_with(P::Available, child_of(parent)).await?;
+        w.verb(parent, Verb::Clean, Some(vec![on_children(InterfaceKind::Raid, "no_such_step", &[])])).await?;
+        let end = w.settled(parent).await?;
+        assert_eq!(end.status.provision_state, P::CleanFailed);
+        let text = end.status.last_error.unwrap_or_default();
+        assert!(text.contains(&child.to_string()) && text.contains("raid.no_such_step"), "{text}");
+    }
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_waits_for_a_step_that_takes_its_time_on_a_child() -> Result<()> {
-    let db = Database::new(ENGINES[0]).await?;
-    let w = World::start(db.open().await?).await?;
-    let parent = w.node(P::Active).await?;
-    let child = w.node_with(P::Available, child_of(parent)).await?;
-    let mut wait = on_children(InterfaceKind::Power, "wait", &[]);
-    wait.args.insert("seconds".into(), json!(2));
-    let begun = Instant::now();
-    w.verb(parent, Verb::Service, Some(vec![wait, step(InterfaceKind::Bios, "factory_reset")])).await?;
-    let until = begun + Duration::from_secs(20);
-    while w.store.node_get(parent).await?.status.provision_state != P::ServiceWait {
-        if Instant::now() > until {
-            bail!("the node never waited for its child");
+    for engine in ENGINES {
+        let db = Database::new(engine).await?;
+        let w = World::start(db.open().await?).await?;
+        let parent = w.node(P::Active).await?;
+        let child = w.node_with(P::Available, child_of(parent)).await?;
+        let mut wait = on_children(InterfaceKind::Power, "wait", &[]);
+        wait.args.insert("seconds".into(), json!(2));
+        let begun = Instant::now();
+        w.verb(parent, Verb::Service, Some(vec![wait, step(InterfaceKind::Bios, "factory_reset")])).await?;
+        let until = begun + Duration::from_secs(20);
+        while w.store.node_get(parent).await?.status.provision_state != P::ServiceWait {
+            if Instant::now() > until {
+                bail!("the node never waited for its child");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(w.store.flow_get(child, Lane::Power).await?.is_some(), "the child is at work meanwhile");
+        let end = loop {
+            let n = w.settled(parent).await?;
+            if n.flow.is_none() {
+                break n;
+            }
+        };
+        assert_eq!((end.status.provision_state, end.status.last_error), (P::Active, None));
+        assert!(begun.elapsed() >= Duration::from_secs(2));
     }
-    assert!(w.store.flow_get(child, Lane::Power).await?.is_some(), "the child is at work meanwhile");
-    let end = loop {
-        let n = w.settled(parent).await?;
-        if n.flow.is_none() {
-            break n;
-        }
-    };
-    assert_eq!((end.status.provision_state, end.status.last_error), (P::Active, None));
-    assert!(begun.elapsed() >= Duration::from_secs(2));
     Ok(())
 }
 
@@ -152,31 +156,35 @@ async fn a_child_without_a_supply_of_its_own_has_its_parent_switched_on_first() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_parent_whose_power_fails_keeps_its_child_off_and_the_child_says_why() -> Result<()> {
-    let db = Database::new(ENGINES[0]).await?;
-    let w = World::start(db.open().await?).await?;
-    let parent = w.node(P::Available).await?;
-    let child = w.node_with(P::Available, child_of(parent)).await?;
-    w.hardware.fail_next("power.set", 1);
-    let end = power(&w, child, PowerChange::On).await?;
-    assert_ne!(end.status.power_state, Some(PowerState::On));
-    let text = end.status.last_error.unwrap_or_default();
-    assert!(text.contains(&parent.to_string()) && text.contains("was told to fail"), "{text}");
+    for engine in ENGINES {
+        let db = Database::new(engine).await?;
+        let w = World::start(db.open().await?).await?;
+        let parent = w.node(P::Available).await?;
+        let child = w.node_with(P::Available, child_of(parent)).await?;
+        w.hardware.fail_next("power.set", 1);
+        let end = power(&w, child, PowerChange::On).await?;
+        assert_ne!(end.status.power_state, Some(PowerState::On));
+        let text = end.status.last_error.unwrap_or_default();
+        assert!(text.contains(&parent.to_string()) && text.contains("was told to fail"), "{text}");
+    }
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn work_beside_a_flow_that_waits_leaves_the_provision_state_alone() -> Result<()> {
-    let db = Database::new(ENGINES[0]).await?;
-    let w = World::start(db.open().await?).await?;
-    let node = w.node(P::Active).await?;
-    let mut wait = step(InterfaceKind::Power, "wait");
-    wait.args.insert("seconds".into(), json!(30));
-    w.verb(node, Verb::Service, Some(vec![wait])).await?;
-    assert_eq!(w.settled(node).await?.status.provision_state, P::ServiceWait);
-    assert_eq!(power(&w, node, PowerChange::On).await?.status.provision_state, P::ServiceWait, "a power action that works");
-    w.hardware.fail_next("power.set", 1);
-    let end = power(&w, node, PowerChange::Off).await?;
-    assert!(end.status.last_error.is_some(), "the power action failed");
-    assert_eq!(end.status.provision_state, P::ServiceWait, "a power action that fails");
+    for engine in ENGINES {
+        let db = Database::new(engine).await?;
+        let w = World::start(db.open().await?).await?;
+        let node = w.node(P::Active).await?;
+        let mut wait = step(InterfaceKind::Power, "wait");
+        wait.args.insert("seconds".into(), json!(30));
+        w.verb(node, Verb::Service, Some(vec![wait])).await?;
+        assert_eq!(w.settled(node).await?.status.provision_state, P::ServiceWait);
+        assert_eq!(power(&w, node, PowerChange::On).await?.status.provision_state, P::ServiceWait, "a power action that works");
+        w.hardware.fail_next("power.set", 1);
+        let end = power(&w, node, PowerChange::Off).await?;
+        assert!(end.status.last_error.is_some(), "the power action failed");
+        assert_eq!(end.status.provision_state, P::ServiceWait, "a power action that fails");
+    }
     Ok(())
 }

@@ -138,7 +138,7 @@ pub(crate) async fn on(t: &mut Task) -> Result<Outcome, StepError> {
     t.flow.set_note("nonce", json!(row.nonce));
     t.pending.boot_plan = Write::Put(row.clone());
     t.flow.set_note("switching_on", json!(true));
-    t.commit(false).await.map_err(|e| StepError { text: e.to_string(), retry: Some(std::time::Duration::from_secs(5)) })?;
+    t.commit(false).await?;
 
     let device = if let Some(media) = media {
         vmedia::insert(t, media.as_ref(), &row.nonce).await?;

@@ -129,7 +129,7 @@ pub(crate) async fn boot_instance(t: &mut Task) -> Result<Outcome, StepError> {
     t.pending.boot_plan = Write::Delete;
     t.pending.agent = Write::Delete;
     t.pending.clear_token = true;
-    t.commit(false).await.map_err(|e| StepError { text: e.to_string(), retry: Some(Duration::from_secs(5)) })?;
+    t.commit(false).await?;
     misc::power_to(t, if t.node.keeps_power() { PowerChange::Reboot } else { PowerChange::On }).await?;
     Ok(Outcome::Next)
 }

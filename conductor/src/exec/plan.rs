@@ -22,9 +22,6 @@ impl From<StepProblem> for StepError {
     }
 }
 
-/// Between two tries where the store failed.
-const RETRY: std::time::Duration = std::time::Duration::from_secs(5);
-
 fn user_steps(t: &Task) -> Vec<UserStep> {
     t.flow.request.get("steps").cloned().and_then(|s| serde_json::from_value(s).ok()).unwrap_or_default()
 }
@@ -106,7 +103,7 @@ pub(crate) async fn choose(t: &mut Task) -> Result<Outcome, StepError> {
         Some(ident) => match t.core.store.record_get::<Runbook>(ident).await {
             Ok(book) => Some(book),
             Err(DbError::NotFound { .. }) => return Err(StepError::fatal(format!("there is no runbook {ident} for automated cleaning"))),
-            Err(e) => return Err(StepError { text: e.to_string(), retry: Some(RETRY) }),
+            Err(e) => return Err(e.into()),
         },
     };
     if let Some(book) = book.as_ref().filter(|_| policy.validate_traits) {
@@ -129,8 +126,7 @@ pub(crate) async fn choose(t: &mut Task) -> Result<Outcome, StepError> {
 
 /// What a runbook has for cleaning, without the steps that the operator has ruled out.
 fn chosen(book: Runbook, ruled_out: &[String]) -> Chosen {
-    let steps = book.steps.into_iter().map(|s| UserStep { order: Some(s.order), args: s.args, ..UserStep::new(s.interface, s.step) });
-    let steps = steps.filter(|s| !ruled_out.contains(&format!("{}.{}", s.interface.as_str(), s.step))).collect();
+    let steps = book.steps.into_iter().map(UserStep::from).filter(|s| !ruled_out.contains(&s.label())).collect();
     Chosen { steps, disable_ramdisk: book.disable_ramdisk }
 }
 

@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use bessemer_db::{Children, DbError, NodeFilter};
+use bessemer_db::{Children, NodeFilter};
 use bessemer_drivers::iface::DriverCx;
 use bessemer_model::{
-    Json,
+    Json, boolean,
     fault::{Fault, FaultKind},
     flow::{Flow, FlowKind, Lane, Phase},
     ids::{FlowId, NodeId},
@@ -24,22 +24,16 @@ use crate::{
     actions::{self, Action},
     exec::{BMC_DEADLINE, callback_timeout},
     flows,
-    runner::{Outcome, StepError},
+    runner::{Outcome, RETRY, StepError},
     steps::{self, Purpose},
     task::{Task, new_flow},
 };
 
-/// Between two tries of what may pass: the store failed, the other node is busy.
-const RETRY: Duration = Duration::from_secs(5);
 /// Between two looks at work that takes a moment, and how long it may be looked at before the step lets go.
 const LOOK: Duration = Duration::from_millis(25);
 const MOMENT: Duration = Duration::from_secs(1);
 /// What a power action of another node may take beyond the action itself: it stands in line there.
 const IN_LINE: Duration = Duration::from_secs(15);
-
-fn store(e: &DbError) -> StepError {
-    StepError { text: e.to_string(), retry: Some(RETRY) }
-}
 
 fn refused(f: Fault) -> StepError {
     let retry = (f.kind == FaultKind::NodeLocked).then_some(RETRY);
@@ -50,7 +44,7 @@ fn refused(f: Fault) -> StepError {
 fn own_supply(node: &Node) -> bool {
     match node.spec.driver_info.get("has_dedicated_power_supply") {
         Some(Json::Bool(b)) => *b,
-        Some(Json::String(s)) => matches!(s.trim().to_ascii_lowercase().as_str(), "1" | "t" | "true" | "on" | "y" | "yes"),
+        Some(Json::String(s)) => boolean::from_text(s) == Some(true),
         Some(Json::Number(n)) => n.as_f64() != Some(0.0),
         _ => false,
     }
@@ -58,7 +52,7 @@ fn own_supply(node: &Node) -> bool {
 
 async fn children(t: &Task, only: &[NodeId]) -> Result<Vec<NodeId>, StepError> {
     let filter = NodeFilter { children: Children::Of(t.node.id), ..NodeFilter::default() };
-    let all = t.core.store.node_refs(&filter).await.map_err(|e| store(&e))?;
+    let all = t.core.store.node_refs(&filter).await?;
     Ok(all.into_iter().map(|r| r.id).filter(|id| only.is_empty() || only.contains(id)).collect())
 }
 
@@ -71,11 +65,11 @@ fn flow_of(t: &Task, other: NodeId) -> FlowId {
 async fn pursue(t: &Task, other: NodeId, make: impl Fn(&Node) -> Result<(Flow, NodeChange), Fault>) -> Result<bool, StepError> {
     let id = flow_of(t, other);
     // The lane before the log: a flow leaves the one and enters the other in one transaction.
-    let running = t.core.store.flow_get(other, Lane::Power).await.map_err(|e| store(&e))?;
+    let running = t.core.store.flow_get(other, Lane::Power).await?;
     if running.is_some_and(|s| s.flow.id == id) {
         return Ok(false);
     }
-    if let Some(end) = t.core.store.flow_end(other, id).await.map_err(|e| store(&e))? {
+    if let Some(end) = t.core.store.flow_end(other, id).await? {
         return if end.outcome == "finished" { Ok(true) } else { Err(StepError::fatal(format!("node {other}: {}", end.detail))) };
     }
     actions::begin(&t.core, other, |node| {
@@ -122,7 +116,7 @@ pub(crate) async fn power(t: &Task, change: PowerChange) -> Result<(), StepError
         _ => return Ok(()),
     };
     for other in others {
-        let node = t.core.store.node_get_with_secrets(other).await.map_err(|e| store(&e))?;
+        let node = t.core.store.node_get_with_secrets(other).await?;
         if change == PowerChange::Off && own_supply(&node) {
             continue;
         }

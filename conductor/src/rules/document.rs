@@ -1,7 +1,7 @@
 //! Nodes and ports as documents whose attributes rules change by path.
 
 use bessemer_model::{
-    Json, JsonMap,
+    Json, JsonMap, boolean,
     clock::Timestamp,
     interface::InterfaceKind,
     node::{Node, NodeSpec},
@@ -163,9 +163,7 @@ fn coerced(root: &str, holds: Holds, v: Json) -> Result<Json, String> {
         (Holds::Object, Json::Null) => Ok(json!({})),
         (_, Json::Null) => Ok(Json::Null),
         (Holds::Text, v @ (Json::String(_) | Json::Number(_) | Json::Bool(_))) => Ok(Json::String(plain(&v))),
-        (Holds::Flag, Json::String(s)) => {
-            Ok(Json::Bool(matches!(s.trim().to_lowercase().as_str(), "1" | "t" | "true" | "on" | "y" | "yes")))
-        }
+        (Holds::Flag, Json::String(s)) => Ok(Json::Bool(boolean::from_text(&s) == Some(true))),
         (Holds::Flag, v @ (Json::Bool(_) | Json::Number(_))) => Ok(Json::Bool(truthy(&v))),
         (Holds::Object, v @ Json::Object(_)) => Ok(v),
         (Holds::Object, Json::String(s)) => {

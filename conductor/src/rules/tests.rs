@@ -1,37 +1,17 @@
 //! What rules do, told as rules.
 
-use bessemer_model::{
-    Json,
-    clock::Timestamp,
-    ids::{NodeId, PortId},
-    inspection_rule as shape,
-    node::{Node, NodeSpec, NodeStatus},
-    state::ProvisionState,
-};
+use bessemer_model::{Json, clock::Timestamp, ids::PortId, inspection_rule as shape, node::Node, state::ProvisionState};
 use serde_json::json;
 
 use super::*;
 
 fn node() -> Node {
-    let mut spec = NodeSpec { name: Some("n1".into()), driver: "ipmi".into(), ..NodeSpec::default() };
-    spec.properties.insert("cpus".into(), json!(4));
-    spec.driver_info.insert("ipmi_password".into(), json!("hunter2"));
-    Node {
-        allocation: None,
-        id: NodeId::random(),
-        seq: 1,
-        revision: 1,
-        created_at: Timestamp(0),
-        updated_at: None,
-        spec,
-        status: NodeStatus::new(ProvisionState::Inspecting),
-        traits: vec!["CUSTOM_OLD".into()],
-        reservation: None,
-        conductor_affinity: None,
-        agent: None,
-        has_agent_token: false,
-        flow: None,
-    }
+    let mut n = crate::testing::node(ProvisionState::Inspecting);
+    n.spec.name = Some("n1".into());
+    n.spec.properties.insert("cpus".into(), json!(4));
+    n.spec.driver_info.insert("ipmi_password".into(), json!("hunter2"));
+    n.traits = vec!["CUSTOM_OLD".into()];
+    n
 }
 
 fn subject() -> Subject {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bessemer_db::DbError;
 use bessemer_model::{
-    Json,
+    Json, boolean,
     fault::{Fault, FaultKind},
     ids::NodeId,
     interface::InterfaceKind,
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     body::json_bool,
-    query::{parse_bool, parse_uuid},
+    query::parse_uuid,
     request::{Api, Req, no_such_node},
     resource::{record::find, volume},
     route::Op,
@@ -211,7 +211,7 @@ fn narrow(req: &mut Req, op: Op, all: P, own: P) -> Result<(), Fault> {
     let owner_is_a_filter = matches!(op, Op::NodeList | Op::NodeDetail | Op::ChassisNodes | Op::ChassisNodesDetail);
     let asked = match op {
         // Here it is a boolean, true being no project of anybody's.
-        Op::RunbookList => req.query.get("project").filter(|p| parse_bool(p) == Some(true)),
+        Op::RunbookList => req.query.get("project").filter(|p| boolean::from_text(p) == Some(true)),
         _ => req.query.get("project").or(req.query.get("owner").filter(|_| !owner_is_a_filter)),
     };
     if asked.is_some_and(|p| p != project) {
@@ -272,7 +272,7 @@ fn policies_of_patch(patch: &Json) -> Vec<P> {
         let path = o.get("path").and_then(Json::as_str).unwrap_or_default();
         let root = path.trim_start_matches('/').split('/').next().unwrap_or_default();
         let value = o.get("value");
-        let off = value.and_then(json_bool).or_else(|| value.and_then(Json::as_str).and_then(parse_bool));
+        let off = value.and_then(json_bool).or_else(|| value.and_then(Json::as_str).and_then(boolean::from_text));
         let policy = match root {
             "automated_clean" if off == Some(false) => Some(P::NodeDisableCleaning),
             root => policy_of_attribute(root),

@@ -78,7 +78,7 @@ pub(crate) async fn list_of_chassis(api: &Api, req: &Req, detail: bool) -> Resul
 fn check_query(req: &Req, detail: bool) -> Result<(), Fault> {
     let form: &[&str] = if detail { &[] } else { &["fields", "detail"] };
     req.query.only(&[FILTERS, PAGING, form].concat())?;
-    // Refused for what they are before they are refused as too new.
+    // Refused for what they are before they are refused as too new. The detailed list takes any word for `include_children`.
     FLAGS.iter().filter(|k| !(detail && **k == "include_children")).try_for_each(|k| req.query.bool(k).map(drop))
 }
 
@@ -86,8 +86,10 @@ fn check_query(req: &Req, detail: bool) -> Result<(), Fault> {
 async fn collection(api: &Api, req: &Req, detail: bool, chassis: Option<uuid::Uuid>) -> Result<Reply, Fault> {
     let (shown, path) = if detail { (detailed(req), "nodes/detail") } else { (short(req, SHORT)?, "nodes") };
     let (q, v) = (&req.query, req.version);
-    // The detailed list knows parents and children in any microversion, and takes any word for `include_children`.
-    v.check_query(Listed::Nodes, q.names().filter(|n| !(detail && matches!(*n, "include_children" | "parent_node"))))?;
+    v.check_query(Listed::Nodes, q.names())?;
+    if !detail {
+        v.check_query(Listed::NodesInShort, q.names())?;
+    }
     let listing = Listing::read(api, req, shown, "id")?;
     let mut page: NodePage = listing.page(req, sort_column)?;
     let filter = filter(api, req, detail, chassis).await?;

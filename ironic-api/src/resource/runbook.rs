@@ -283,8 +283,7 @@ pub(crate) async fn for_verb(api: &Api, req: &Req, node: &Node, verb: Verb, args
     if r.owner.is_some() && !r.public {
         may_have(req, &r.steps, Target::node(node))?;
     }
-    let steps: Vec<UserStep> =
-        r.steps.into_iter().map(|s| UserStep { order: Some(s.order), args: s.args, ..UserStep::new(s.interface, s.step) }).collect();
+    let steps: Vec<UserStep> = r.steps.into_iter().map(UserStep::from).collect();
     steps.iter().try_for_each(|s| steps::check_allowed(s, disallowed))?;
     Ok(Some(Prepared { steps, disable_ramdisk: r.disable_ramdisk }))
 }

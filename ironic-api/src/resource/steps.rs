@@ -57,7 +57,7 @@ pub(crate) fn read(list: StepList, value: &Json, disallowed: &[String]) -> Resul
 /// # Errors
 /// `Invalid`.
 pub(crate) fn check_allowed(step: &UserStep, disallowed: &[String]) -> Result<(), Fault> {
-    let name = format!("{}.{}", step.interface.as_str(), step.step);
+    let name = step.label();
     if disallowed.contains(&name) {
         return Err(Fault::new(FaultKind::Invalid, format!("The step {name} is not allowed here.")));
     }

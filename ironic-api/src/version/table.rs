@@ -14,6 +14,7 @@ pub const MAX: u16 = 115;
 #[allow(missing_docs, reason = "named after the resources")]
 pub enum Listed {
     Nodes,
+    NodesInShort,
     Ports,
     Portgroups,
     Drivers,
@@ -44,9 +45,10 @@ pub const QUERIES: &[QueryRule] = &[
     q(Listed::Nodes, "lessee", 65),
     q(Listed::Nodes, "shard", 82),
     q(Listed::Nodes, "sharded", 82),
-    q(Listed::Nodes, "include_children", 83),
-    q(Listed::Nodes, "parent_node", 83),
     q(Listed::Nodes, "instance_name", 104),
+    // The detailed list knows parents and children in any microversion.
+    q(Listed::NodesInShort, "include_children", 83),
+    q(Listed::NodesInShort, "parent_node", 83),
     q(Listed::Ports, "portgroup", 24),
     q(Listed::Ports, "shard", 82),
     q(Listed::Portgroups, "shard", 106),
