@@ -185,7 +185,7 @@ mod tests {
         let registry = Registry::with_fake(&FakeHardware::new(FakeBehaviour::default()));
         let mut node = crate::testing::node(ProvisionState::Manageable);
         for (kind, name) in [(InterfaceKind::Deploy, "direct"), (InterfaceKind::Bios, "fake")] {
-            node.spec.interfaces.set(kind, name.to_owned());
+            node.spec.interfaces.set(kind, name);
         }
         let boots = |node: &Node, kind, step: &str, disabled| {
             let flow = manual_clean(&registry, node, &[UserStep::new(kind, step)], disabled, Timestamp(0));
@@ -195,7 +195,7 @@ mod tests {
         assert!(boots(&node, InterfaceKind::Deploy, "erase_devices", false), "the ramdisk does it");
         assert!(boots(&node, InterfaceKind::Power, "hold", false), "somebody wants to look at the machine");
         assert!(!boots(&node, InterfaceKind::Deploy, "erase_devices", true), "it was turned off");
-        node.spec.interfaces.set(InterfaceKind::Deploy, "fake".to_owned());
+        node.spec.interfaces.set(InterfaceKind::Deploy, "fake");
         assert!(!boots(&node, InterfaceKind::Deploy, "erase_devices", false), "there is no ramdisk");
     }
 }

@@ -148,7 +148,7 @@ impl Store {
     /// [`DbError::NotFound`] for an unknown marker.
     pub async fn allocation_list(&self, filter: &AllocationFilter, page: &AllocationPage) -> Result<Vec<Allocation>> {
         let (filter, page) = (filter.clone(), page.clone());
-        self.read(move |c| {
+        self.read_many(move |c| {
             Box::pin(async move {
                 let key = key(page.sort);
                 let mut b = Build::new(c.engine(), select!("WHERE 1 = 1"));

@@ -93,7 +93,7 @@ impl Store {
     /// [`DbError::NotFound`] for an unknown marker.
     pub async fn chassis_list(&self, page: &ChassisPage) -> Result<Vec<Chassis>> {
         let page = page.clone();
-        self.read(move |c| {
+        self.read_many(move |c| {
             Box::pin(async move {
                 let b = Build::new(c.engine(), select!("WHERE 1 = 1"));
                 CHASSIS.rows(c, b, key(page.sort), &page).await?.iter().map(chassis_from).collect()

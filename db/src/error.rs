@@ -113,6 +113,9 @@ impl Unique {
     }
 }
 
+/// What a library of the database told.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
 /// An error of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum DbError {
@@ -228,17 +231,17 @@ pub enum DbError {
         remedy: &'static str,
         /// Why.
         #[source]
-        source: Box<sqlx::Error>,
+        source: Cause,
     },
     /// A migration failed.
     #[error("the database could not be migrated")]
     Migrate(#[source] sqlx::migrate::MigrateError),
     /// The database does not answer; trying again may help.
     #[error("the database is not available")]
-    Unavailable(#[source] Option<Box<sqlx::Error>>),
+    Unavailable(#[source] Option<Cause>),
     /// Anything else that the database refused.
     #[error("the database refused a statement")]
-    Other(#[source] Box<sqlx::Error>),
+    Other(#[source] Cause),
 }
 
 fn held(purpose: Option<&str>, since: Option<Timestamp>) -> String {
@@ -314,6 +317,17 @@ impl From<sqlx::Error> for DbError {
             sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
                 Self::Unavailable(Some(Box::new(e)))
             }
+            _ => Self::Other(Box::new(e)),
+        }
+    }
+}
+
+/// Of reading only: nothing there can be taken or missing.
+impl From<rusqlite::Error> for DbError {
+    fn from(e: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode as E;
+        match e.sqlite_error_code() {
+            Some(E::DatabaseBusy | E::DatabaseLocked | E::CannotOpen | E::SystemIoFailure) => Self::Unavailable(Some(Box::new(e))),
             _ => Self::Other(Box::new(e)),
         }
     }

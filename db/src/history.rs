@@ -70,7 +70,7 @@ impl Store {
     /// [`DbError::NotFound`] for an unknown marker.
     pub async fn history_list(&self, node: NodeId, page: &HistoryPage) -> Result<Vec<HistoryEntry>> {
         let page = page.clone();
-        self.read(move |c| {
+        self.read_many(move |c| {
             Box::pin(async move {
                 let mut b = Build::new(c.engine(), concat!("SELECT ", columns!(), " FROM node_history h WHERE h.node = "));
                 b.bind(node);

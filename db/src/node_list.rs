@@ -170,7 +170,7 @@ impl Store {
     /// [`crate::DbError::NotFound`] for an unknown marker.
     pub async fn node_list(&self, filter: &NodeFilter, page: &NodePage) -> Result<Vec<Node>> {
         let (filter, page) = (filter.clone(), page.clone());
-        self.read(move |c| {
+        self.read_many(move |c| {
             Box::pin(async move {
                 let mut b = Build::new(c.engine(), node_select!("NULL", ""));
                 push_filter(&mut b, &filter);
@@ -203,7 +203,7 @@ impl Store {
         let mut b = self.build("SELECT n.id, n.driver, n.conductor_group FROM nodes n ");
         push_filter(&mut b, filter);
         b.push(" ORDER BY n.seq");
-        let rows = self.read(move |c| Box::pin(c.rows_built(b))).await?;
+        let rows = self.read_many(move |c| Box::pin(c.rows_built(b))).await?;
         rows.iter()
             .map(|r| {
                 let c = &mut r.cols();
@@ -219,7 +219,7 @@ impl Store {
     pub async fn node_count(&self, filter: &NodeFilter) -> Result<i64> {
         let mut b = self.build("SELECT count(*) FROM nodes n ");
         push_filter(&mut b, filter);
-        let row = self.read(move |c| Box::pin(c.row_built(b))).await?;
+        let row = self.read_many(move |c| Box::pin(c.row_built(b))).await?;
         row.map_or(Ok(0), |r| r.cols().int())
     }
 }

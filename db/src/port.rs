@@ -108,7 +108,7 @@ impl Store {
     /// [`DbError::NotFound`] for an unknown marker.
     pub async fn port_list(&self, filter: &PortFilter, page: &PortPage) -> Result<Vec<Port>> {
         let (filter, page) = (filter.clone(), page.clone());
-        self.read(move |c| {
+        self.read_many(move |c| {
             Box::pin(async move {
                 let mut b = Build::new(c.engine(), select!(""));
                 push_filter(&mut b, &filter);

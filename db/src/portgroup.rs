@@ -167,7 +167,7 @@ impl Store {
     /// [`DbError::NotFound`] for an unknown marker.
     pub async fn portgroup_list(&self, filter: &PortgroupFilter, page: &PortgroupPage) -> Result<Vec<Portgroup>> {
         let (filter, page) = (filter.clone(), page.clone());
-        self.read(move |c| {
+        self.read_many(move |c| {
             Box::pin(async move {
                 let mut b = Build::new(c.engine(), select!(""));
                 push_filter(&mut b, &filter);

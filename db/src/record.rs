@@ -97,7 +97,7 @@ impl Store {
     pub async fn record_list<R: Record>(&self, filter: &R::Filter, page: &Page<R::Id, R::Sort>) -> Result<Vec<R>> {
         let filter = filter.clone();
         let page = Page { limit: page.limit, marker: page.marker, sort: page.sort, desc: page.desc };
-        self.read(move |c| {
+        self.read_many(move |c| {
             Box::pin(async move {
                 let (key, listing) = (R::key(page.sort), R::TABLE.listing);
                 let mut b = Build::new(c.engine(), R::TABLE.select);

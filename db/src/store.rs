@@ -12,9 +12,9 @@ use std::{
 
 use bessemer_model::{clock::Timestamp, ids::NodeId};
 use sqlx::{
-    ConnectOptions as _, PgPool, SqlitePool,
+    ConnectOptions as _, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
 use tokio::sync::mpsc;
 
@@ -22,6 +22,7 @@ use crate::{
     crash::{CommitAction, CommitHook, CommitPoint},
     engine::{
         Arg, BoxFuture, Build, Conn, Engine, Row, Sql,
+        reader::{Limits, Readers},
         sql::{args, statements},
         writer::{Job, JobKind, QUEUE, Task, run_writer},
     },
@@ -34,6 +35,8 @@ use crate::{
 
 /// How long a statement may wait for a lock, a connection or a place in the queue before the caller hears "not available".
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long SQLite itself tries to get a lock of the file.
+const BUSY: Duration = Duration::from_secs(5);
 /// Statements kept prepared per connection.
 const PREPARED: usize = 512;
 
@@ -56,11 +59,17 @@ struct Inner {
     turns: Arc<Turns>,
 }
 
+/// On which thread an SQLite file is read.
+enum Where {
+    Here,
+    Aside,
+}
+
 enum Backend {
     /// `readers` is absent for a database in memory: everything goes through its one connection.
     Sqlite {
         writer: mpsc::Sender<Box<dyn Job>>,
-        readers: Option<SqlitePool>,
+        readers: Option<Arc<Readers>>,
     },
     Postgres(PgPool),
 }
@@ -168,7 +177,7 @@ impl Store {
     /// Closes the connections after what is running. The handle is useless afterwards.
     pub async fn close(&self) {
         match &self.inner.backend {
-            Backend::Sqlite { readers: Some(p), .. } => p.close().await,
+            Backend::Sqlite { readers: Some(r), .. } => r.close(),
             Backend::Sqlite { readers: None, .. } => {}
             Backend::Postgres(p) => p.close().await,
         }
@@ -265,8 +274,25 @@ impl Store {
         }
     }
 
-    /// Runs reads on one connection.
+    /// Runs short reads on one connection. An SQLite file is read on this very thread.
     pub(crate) async fn read<T, F>(&self, body: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
+    {
+        self.read_on(Where::Here, body).await
+    }
+
+    /// Runs reads that may go through many rows on one connection, not on the threads that serve requests.
+    pub(crate) async fn read_many<T, F>(&self, body: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
+    {
+        self.read_on(Where::Aside, body).await
+    }
+
+    async fn read_on<T, F>(&self, place: Where, body: F) -> Result<T>
     where
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
@@ -274,7 +300,17 @@ impl Store {
         self.inner.fate.live().await;
         let r = match &self.inner.backend {
             Backend::Sqlite { writer, readers: None } => self.queue(writer, JobKind::Read, body).await,
-            Backend::Sqlite { readers: Some(pool), .. } => body(&mut Conn::Reader(pool.acquire().await?)).await,
+            Backend::Sqlite { readers: Some(all), .. } => {
+                let mut reader = Conn::Reader(all.take().await?);
+                match place {
+                    Where::Here => body(&mut reader).await,
+                    Where::Aside => {
+                        let here = tokio::runtime::Handle::current();
+                        let read = tokio::task::spawn_blocking(move || here.block_on(body(&mut reader)));
+                        read.await.unwrap_or(Err(DbError::Unavailable(None)))
+                    }
+                }
+            }
             Backend::Postgres(pool) => body(&mut Conn::Postgres(pool.acquire().await?)).await,
         };
         self.inner.fate.live().await;
@@ -332,7 +368,7 @@ async fn open_sqlite(url: &str, options: &OpenOptions, fate: &Arc<Fate>) -> Resu
     let base = SqliteConnectOptions::from_str(url)
         .map_err(bad)?
         .create_if_missing(true)
-        .busy_timeout(Duration::from_secs(5))
+        .busy_timeout(BUSY)
         .foreign_keys(true)
         .statement_cache_capacity(PREPARED)
         .disable_statement_logging();
@@ -357,13 +393,8 @@ async fn open_sqlite(url: &str, options: &OpenOptions, fate: &Arc<Fate>) -> Resu
     let readers = if memory {
         None
     } else {
-        let pool = SqlitePoolOptions::new()
-            .max_connections(options.connections.max(1))
-            .acquire_timeout(PATIENCE)
-            .test_before_acquire(false)
-            .connect_with(base.read_only(true).create_if_missing(false).row_buffer_size(1024))
-            .await?;
-        Some(pool)
+        let limits = Limits { most: options.connections, patience: PATIENCE, busy: BUSY, prepared: PREPARED };
+        Some(Readers::open(base.get_filename(), limits)?)
     };
     let (tx, rx) = mpsc::channel(QUEUE);
     // Ends by itself when the last handle is dropped.

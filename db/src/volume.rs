@@ -229,7 +229,7 @@ impl Store {
     /// [`DbError::NotFound`] for an unknown marker.
     pub async fn volume_list<D: VolumeDetail>(&self, filter: &VolumeFilter, page: &VolumePage) -> Result<Vec<Volume<D>>> {
         let (VolumeFilter { node, project }, page) = (filter.clone(), page.clone());
-        self.read(move |c| {
+        self.read_many(move |c| {
             Box::pin(async move {
                 let (key, table) = (key(page.sort), D::TABLE);
                 let mut b = Build::new(c.engine(), "");

@@ -20,6 +20,7 @@ pub mod history;
 pub mod ids;
 pub mod inspection_rule;
 pub mod interface;
+pub mod interfaces;
 pub mod node;
 pub mod port;
 pub mod portgroup;

@@ -9,9 +9,10 @@ use crate::{
     Json, JsonMap,
     clock::Timestamp,
     ids::NodeId,
-    interface::InterfaceKind,
     state::{PowerState, ProvisionState},
 };
+
+pub use crate::interfaces::Interfaces;
 
 /// Why a node went into maintenance by itself (`states.md` section 9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,23 +48,6 @@ impl NodeFault {
     #[must_use]
     pub fn parse(s: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|f| f.as_str() == s)
-    }
-}
-
-/// The implementation chosen for each interface; absent only while a node is being created.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Interfaces(pub std::collections::BTreeMap<InterfaceKind, String>);
-
-impl Interfaces {
-    /// The implementation of `kind`; empty when none is set.
-    #[must_use]
-    pub fn get(&self, kind: InterfaceKind) -> &str {
-        self.0.get(&kind).map_or("", String::as_str)
-    }
-    /// Chooses an implementation.
-    pub fn set(&mut self, kind: InterfaceKind, name: impl Into<String>) {
-        self.0.insert(kind, name.into());
     }
 }
 

@@ -208,7 +208,7 @@ impl World {
     pub async fn node_with(&self, state: ProvisionState, change: impl FnOnce(&mut NodeSpec)) -> Result<NodeId> {
         let mut interfaces = Interfaces::default();
         for (k, v) in &config().drivers["fake-hardware"].default {
-            interfaces.set(InterfaceKind::parse(k).context("kind")?, v.clone());
+            interfaces.set(InterfaceKind::parse(k).context("kind")?, v);
         }
         let id = NodeId::random();
         let mut spec = NodeSpec { driver: "fake-hardware".into(), interfaces, ..NodeSpec::default() };

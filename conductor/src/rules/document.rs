@@ -68,7 +68,7 @@ impl NodeDoc {
         };
         m.remove("interfaces");
         for kind in InterfaceKind::ALL {
-            m.insert(interface_key(*kind), json!(spec.interfaces.0.get(kind)));
+            m.insert(interface_key(*kind), json!(spec.interfaces.chosen(*kind)));
         }
         let s = &node.status;
         let time = |t: Option<Timestamp>| t.map(|t| t.to_wire());

@@ -4,7 +4,7 @@ use std::{future::Future, pin::Pin};
 
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, SqlStr, Sqlite, SqliteConnection, pool::PoolConnection};
 
-use super::{Arg, Build, Engine, Row, Sql};
+use super::{Arg, Build, Engine, Row, Sql, reader::Reader};
 use crate::error::{DbError, Result};
 
 /// A boxed future, as jobs give.
@@ -15,12 +15,13 @@ pub(crate) enum Conn {
     /// The one writer of an SQLite file.
     Writer(SqliteConnection),
     /// One of its readers.
-    Reader(PoolConnection<Sqlite>),
+    Reader(Reader),
     Postgres(PoolConnection<Postgres>),
 }
 
 enum Raw<'c> {
     Sqlite(&'c mut SqliteConnection),
+    Reader(&'c Reader),
     Postgres(&'c mut PgConnection),
 }
 
@@ -49,7 +50,7 @@ impl Conn {
     fn raw(&mut self) -> Raw<'_> {
         match self {
             Self::Writer(c) => Raw::Sqlite(c),
-            Self::Reader(c) => Raw::Sqlite(c),
+            Self::Reader(c) => Raw::Reader(c),
             Self::Postgres(c) => Raw::Postgres(c),
         }
     }
@@ -100,6 +101,8 @@ impl Conn {
                 bind_all!(q, args);
                 Ok(q.execute(c).await?.rows_affected())
             }
+            // It is open for reading only, so that it touches none.
+            Raw::Reader(c) => c.rows(text.as_str(), &args).map(|_| 0),
             Raw::Postgres(c) => {
                 let mut q = sqlx::query::<Postgres>(text);
                 bind_all!(q, args);
@@ -116,6 +119,7 @@ impl Conn {
                 bind_all!(q, args);
                 Ok(q.fetch_all(c).await?.into_iter().map(Row::Sqlite).collect())
             }
+            Raw::Reader(c) => Ok(c.rows(text.as_str(), &args)?.into_iter().map(Row::Read).collect()),
             Raw::Postgres(c) => {
                 let mut q = sqlx::query::<Postgres>(text);
                 bind_all!(q, args);
@@ -136,6 +140,7 @@ impl Conn {
         let text = self.text(sql);
         match self.raw() {
             Raw::Sqlite(c) => c.prepare(text).await.map(drop)?,
+            Raw::Reader(c) => c.prepare(text.as_str())?,
             Raw::Postgres(c) => c.prepare(text).await.map(drop)?,
         }
         Ok(())

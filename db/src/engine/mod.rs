@@ -2,6 +2,7 @@
 //! Nothing here knows a table.
 
 pub(crate) mod conn;
+pub(crate) mod reader;
 pub(crate) mod row;
 pub(crate) mod sql;
 pub(crate) mod writer;

@@ -6,11 +6,14 @@ use bessemer_model::{Json, JsonMap, clock::Timestamp};
 use serde::de::DeserializeOwned;
 use sqlx::{Row as _, postgres::PgRow, sqlite::SqliteRow};
 
+use super::reader::Cells;
 use crate::error::{DbError, Result};
 
 /// A row of either engine.
 pub enum Row {
     Sqlite(SqliteRow),
+    /// From a reader of an SQLite file.
+    Read(Cells),
     Postgres(PgRow),
 }
 
@@ -35,6 +38,7 @@ macro_rules! getters {
             self.at += 1;
             Ok(match self.row {
                 Row::Sqlite(r) => r.try_get::<$t, _>(i)?,
+                Row::Read(r) => r.get::<$t>(i)?,
                 Row::Postgres(r) => r.try_get::<$t, _>(i)?,
             })
         }

@@ -70,7 +70,7 @@ impl Offer {
                     Fault::new(FaultKind::NoValidDefaultForInterface, text)
                 })?,
             };
-            out.set(*kind, name.clone());
+            out.set(*kind, name);
         }
         Ok(out)
     }

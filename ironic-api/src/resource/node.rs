@@ -112,7 +112,8 @@ async fn collection(api: &Api, req: &Req, detail: bool, chassis: Option<uuid::Uu
     }
     let last = nodes.last().filter(|_| filter.instance_uuid.is_none()).map(|n| n.id);
     let next = listing.next(req, path, &echoed, nodes.len(), last);
-    Reply::ok(&Collection {
+    let length = nodes.len() * listing.shown.set.count() * BYTES_PER_FIELD;
+    let all = Collection {
         nodes: &nodes,
         next,
         fields: listing.shown.set,
@@ -120,8 +121,12 @@ async fn collection(api: &Api, req: &Req, detail: bool, chassis: Option<uuid::Uu
         base: &req.base,
         conductors: &conductors,
         rights: &req.rights,
-    })
+    };
+    Reply::ok_of_about(length, &all)
 }
+
+/// Of a node in a list, with its name: links are long, the rest is short.
+const BYTES_PER_FIELD: usize = 40;
 
 struct Collection<'a> {
     nodes: &'a [Node],

@@ -52,7 +52,7 @@ pub(crate) fn document(spec: &NodeSpec) -> JsonMap {
     put("retired_reason", json!(spec.retired_reason));
     put("shard", json!(spec.shard));
     for kind in InterfaceKind::ALL {
-        put(&interface_key(*kind), json!(spec.interfaces.0.get(kind)));
+        put(&interface_key(*kind), json!(spec.interfaces.chosen(*kind)));
     }
     m
 }

@@ -7,7 +7,6 @@ use bessemer_model::{
     node::{Node, NodeSpec},
     state::ProvisionState as P,
 };
-use std::collections::BTreeMap;
 
 use super::{network_data, node_doc::check_boot_mode};
 use crate::{
@@ -84,11 +83,11 @@ pub(crate) fn check_allocated_owner(node: &Node, allocation: Option<&Allocation>
 ///
 /// # Errors
 /// `InvalidState`.
-pub(crate) fn check_interfaces(node: &Node, chosen: &BTreeMap<InterfaceKind, String>) -> Result<(), Fault> {
+pub(crate) fn check_interfaces<'a>(node: &Node, mut chosen: impl Iterator<Item = (InterfaceKind, &'a str)>) -> Result<(), Fault> {
     if node.spec.maintenance || is_reconfigurable(node.status.provision_state) {
         return Ok(());
     }
-    match chosen.iter().find(|(k, name)| node.spec.interfaces.get(**k) != name.as_str()) {
+    match chosen.find(|(k, name)| node.spec.interfaces.get(*k) != *name) {
         Some((k, _)) => Err(refused(node, &format!("The {}_interface", k.as_str()))),
         None => Ok(()),
     }

@@ -60,7 +60,7 @@ impl Serialize for Wire {
 
 impl NodeView<'_> {
     fn interface(&self, kind: InterfaceKind) -> Option<&str> {
-        self.node.spec.interfaces.0.get(&kind).map(String::as_str)
+        self.node.spec.interfaces.chosen(kind)
     }
     /// Who holds the node. A power action that was accepted holds it until it has ended, also before a conductor has begun it:
     /// clients wait for this field before they look at the power.

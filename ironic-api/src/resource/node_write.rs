@@ -208,13 +208,14 @@ async fn patched(api: &Api, req: &Req, patch: &Patch, reset: bool, node: &Node) 
     }
 
     let moved = spec.driver != node.spec.driver || spec.conductor_group != node.spec.conductor_group;
-    if moved || chosen != node.spec.interfaces.0 {
+    let chosen_names = || chosen.iter().map(|(kind, name)| (*kind, name.as_str()));
+    if moved || chosen_names().ne(node.spec.interfaces.iter()) {
         // A state that forbids the change is told before an implementation that does not exist.
         if spec.driver == node.spec.driver {
-            node_rules::check_interfaces(node, &chosen)?;
+            node_rules::check_interfaces(node, chosen_names())?;
         }
         spec.interfaces = interfaces::offer(api, &spec.conductor_group, &spec.driver).await?.complete(&chosen)?;
-        node_rules::check_interfaces(node, &spec.interfaces.0)?;
+        node_rules::check_interfaces(node, spec.interfaces.iter())?;
     }
     Ok(spec)
 }

@@ -66,6 +66,11 @@ impl<F: FieldTable> FieldSet<F> {
     pub fn with(self, f: F) -> Self {
         Self(self.0 | (1 << f.index()), PhantomData)
     }
+    /// How many they are.
+    #[must_use]
+    pub const fn count(self) -> usize {
+        self.0.count_ones() as usize
+    }
     /// Whether it is in.
     #[must_use]
     pub fn has(self, f: F) -> bool {
