@@ -232,7 +232,7 @@ impl World {
         self.conductor.api()
     }
 
-    /// Waits until the node rests: no flow, no holder.
+    /// Waits until the node rests: no flow but one that waits for long, nothing beside it, no holder.
     ///
     /// # Errors
     /// After 30 s, with what the node was doing.
@@ -245,7 +245,7 @@ impl World {
             // A wait that nothing but the outside world ends soon.
             let soon = SystemClock.now().after(Duration::from_secs(10));
             let waits = n.flow.as_ref().is_some_and(|f| f.phase.waits() && f.wake_at.is_none_or(|w| w > soon));
-            if (n.flow.is_none() && power.is_none() || waits) && n.reservation.is_none() {
+            if (n.flow.is_none() || waits) && power.is_none() && n.reservation.is_none() {
                 return Ok(n);
             }
             if Instant::now() > until {

@@ -111,7 +111,12 @@ async fn world(store: Store, s: &Scenario) -> Result<World> {
         settings.automated_cleaning =
             AutomatedCleaning { source: CleaningSource::Runbook, runbook, validate_traits: false, ..AutomatedCleaning::default() };
     }
-    World::start_with(store, settings, FakeHardware::new(FakeBehaviour::default())).await
+    let hardware = FakeHardware::new(FakeBehaviour::default());
+    // Before the conductor starts: it goes on with what it finds at once.
+    if s.prepared {
+        hardware.finds(findings());
+    }
+    World::start_with(store, settings, hardware).await
 }
 
 async fn begin(w: &World, node: NodeId, s: &Scenario) -> Result<(), bessemer_model::fault::Fault> {
@@ -198,7 +203,6 @@ async fn undisturbed(engine: Engine, s: &Scenario) -> Result<(u64, u64, String)>
     let node = node(&w, s).await?;
     if s.prepared {
         prepare(&w, node).await?;
-        w.hardware.finds(findings());
     }
     let before = w.store.commits();
     begin(&w, node, s).await?;
@@ -230,7 +234,6 @@ async fn with_crash(engine: Engine, s: &Scenario, commit: u64, point: CommitPoin
     let node = node(&first, s).await?;
     if s.prepared {
         prepare(&first, node).await?;
-        first.hardware.finds(findings());
     }
     let begun = tokio::time::timeout(std::time::Duration::from_secs(20), async {
         tokio::select! {
@@ -251,9 +254,6 @@ async fn with_crash(engine: Engine, s: &Scenario, commit: u64, point: CommitPoin
     first.kill();
 
     let second = world(db.open().await?, s).await?;
-    if s.prepared {
-        second.hardware.finds(findings());
-    }
     let now = second.store.node_get(node).await?;
     let nothing_begun = now.flow.is_none()
         && now.status.provision_state == s.from
