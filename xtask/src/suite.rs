@@ -134,7 +134,9 @@ fn tests(all: bool) -> Result<Count> {
     let nextest = tool::find("cargo-nextest").is_some() || cargo_home_has("cargo-nextest");
     let mut command = Command::new("cargo");
     if nextest {
-        command.args(["nextest", "run", "--workspace", "--locked"]);
+        // Many tests wait for a machine, a timer or a peer: half as many more than there are cores keep these busy.
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        command.args(["nextest", "run", "--workspace", "--locked", "--test-threads", &(cores + cores / 2).to_string()]);
         if all {
             command.args(["--run-ignored", "all"]);
         }
