@@ -150,13 +150,14 @@ const PER_SCAN: u32 = 1000;
 
 /// The nodes that are due and ours. What is due for others, a backlog of any length, does not hide them.
 async fn due_for_us(core: &Core) -> Result<Vec<NodeId>, DbError> {
-    let members = Members::read(core).await?;
     let mut limit = PER_SCAN;
+    let mut due = core.store.claims_due(core.now(), limit).await?;
+    // Nearly every look finds nothing: it is not to cost a second read.
+    if due.is_empty() {
+        return Ok(Vec::new());
+    }
+    let members = Members::read(core).await?;
     loop {
-        let due = core.store.claims_due(core.now(), limit).await?;
-        if due.is_empty() {
-            return Ok(Vec::new());
-        }
         // A node counts once, also with a flow in either lane.
         let all = due.len() < limit as usize / 2;
         let ours: Vec<NodeId> = due.into_iter().filter(|n| members.is_ours(core, n)).map(|n| n.id).collect();
@@ -164,6 +165,7 @@ async fn due_for_us(core: &Core) -> Result<Vec<NodeId>, DbError> {
             return Ok(ours);
         }
         limit = limit.saturating_mul(8);
+        due = core.store.claims_due(core.now(), limit).await?;
     }
 }
 

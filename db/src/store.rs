@@ -177,7 +177,7 @@ impl Store {
     /// Closes the connections after what is running. The handle is useless afterwards.
     pub async fn close(&self) {
         match &self.inner.backend {
-            Backend::Sqlite { readers: Some(r), .. } => r.close(),
+            Backend::Sqlite { readers: Some(r), .. } => r.close().await,
             Backend::Sqlite { readers: None, .. } => {}
             Backend::Postgres(p) => p.close().await,
         }

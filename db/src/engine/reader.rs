@@ -75,8 +75,12 @@ impl Readers {
         Ok(Reader { connection: Some(connection), of: Arc::clone(self), _place: place })
     }
 
-    /// Lets go of the file; what is being read is read to its end.
-    pub(crate) fn close(&self) {
+    /// Lets go of the file after what is being read, if that ends in time.
+    pub(crate) async fn close(&self) {
+        let all = self.places.acquire_many(self.limits.most.max(1));
+        if tokio::time::timeout(self.limits.patience, all).await.is_err() {
+            tracing::warn!("reads of the database had not ended when it was closed");
+        }
         self.places.close();
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
@@ -231,7 +235,7 @@ mod tests {
         let file = dir.path().join("t.db");
         Connection::open(&file)?
             .execute_batch("CREATE TABLE t (a TEXT, b INTEGER, c REAL, d BLOB); INSERT INTO t VALUES ('é', 7, 0.5, x'00ff')")?;
-        let limits = Limits { most, patience: Duration::from_millis(50), busy: Duration::from_secs(1), prepared: 4 };
+        let limits = Limits { most, patience: Duration::from_millis(500), busy: Duration::from_secs(1), prepared: 4 };
         Ok((dir, Readers::open(&file, limits)?))
     }
 
@@ -259,8 +263,11 @@ mod tests {
         let first = readers.take().await?;
         assert!(matches!(readers.take().await, Err(DbError::Unavailable(None))));
         drop(first);
-        drop(readers.take().await?);
-        readers.close();
+        let held = readers.take().await?;
+        let mut closing = std::pin::pin!(readers.close());
+        assert!(tokio::time::timeout(Duration::from_millis(10), &mut closing).await.is_err(), "somebody reads");
+        drop(held);
+        closing.await;
         assert!(matches!(readers.take().await, Err(DbError::Unavailable(None))));
         Ok(())
     }
